@@ -1,0 +1,97 @@
+
+/*
+ * Keeps the registry true: two Redis connections per worker (change feed and
+ * data), the first load, invalidations, heartbeat, reconnects.  Everything
+ * runs on the worker's event loop; nothing here blocks.
+ */
+
+
+#ifndef _NGX_HTTP_HOODY_AI_REPLICA_H_INCLUDED_
+#define _NGX_HTTP_HOODY_AI_REPLICA_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_hoody_ai_registry.h"
+
+
+typedef struct ngx_http_hoody_ai_replica_s  ngx_http_hoody_ai_replica_t;
+
+
+/* "hoody_ai_redis": read by the master, const afterwards */
+
+typedef struct {
+    ngx_addr_t  *addr;                 /* resolved at configuration time */
+    ngx_str_t    name;                 /* as configured, for log lines */
+    ngx_int_t    db;
+    ngx_str_t    user;
+    ngx_str_t    password;             /* borrowed from secret memory */
+    ngx_msec_t   connect_timeout;
+    ngx_msec_t   max_stale;
+} ngx_http_hoody_ai_redis_conf_t;
+
+
+/*
+ * changed: everything that is claimed as "claim" (the text behind
+ * "container-") may be decided differently now.  all: every request has to
+ * be judged again (load finished, feed lost for longer than max_stale, Redis
+ * flushed).  Called from the event loop, never from within decide().
+ */
+
+typedef struct {
+    void       (*changed)(void *data, ngx_str_t *claim);
+    void       (*all)(void *data);
+
+    /*
+     * The gate set was written: which claims have running or waiting
+     * requests?  Calls "each" for every one of them.
+     */
+    void       (*live)(void *data,
+                       void (*each)(void *arg, ngx_str_t *claim), void *arg);
+    void        *data;
+} ngx_http_hoody_ai_replica_events_t;
+
+
+typedef struct {
+    ngx_uint_t   loaded;               /* flag: a full load has succeeded */
+    ngx_uint_t   connected;            /* flag: feed and data are up */
+    ngx_uint_t   containers;
+    size_t       memory;               /* bytes held by the registry */
+    ngx_msec_t   age;                  /* since the last proof of life */
+    ngx_msec_t   load_time;            /* of the last full load */
+    ngx_uint_t   reconnects;
+    ngx_uint_t   reloads;
+} ngx_http_hoody_ai_replica_stat_t;
+
+
+/*
+ * Starts the connections of this worker; to be called in init_process of a
+ * worker.  conf, server and events stay owned by the caller and must outlive
+ * the replica.  NULL without memory.
+ */
+ngx_http_hoody_ai_replica_t *ngx_http_hoody_ai_replica_start(
+    ngx_cycle_t *cycle, ngx_http_hoody_ai_redis_conf_t *conf,
+    ngx_str_t *server, ngx_http_hoody_ai_replica_events_t *events);
+
+/* closes everything and frees the memory; exit_process */
+void ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep);
+
+/*
+ * Decides about a claim (the text behind "container-") from a source: no I/O
+ * on the way.  On NGX_HTTP_HOODY_AI_WAIT the reads that will settle the
+ * question are under way or queued and events->changed() or ->all() will be
+ * called for this claim afterwards.  "view" is filled for ADMIT and DISABLED.
+ */
+ngx_http_hoody_ai_verdict_e ngx_http_hoody_ai_replica_decide(
+    ngx_http_hoody_ai_replica_t *rep, ngx_str_t *claim,
+    ngx_http_hoody_ai_source_t *source, ngx_http_hoody_ai_container_t *view);
+
+/* does any existing container claim this source address?  (realip check) */
+ngx_uint_t ngx_http_hoody_ai_replica_claimed(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_source_t *source);
+
+void ngx_http_hoody_ai_replica_stat(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_replica_stat_t *stat);
+
+
+#endif /* _NGX_HTTP_HOODY_AI_REPLICA_H_INCLUDED_ */
