@@ -1,0 +1,46 @@
+/*
+ * The routes that the gateway passes on, everything else is denied (design,
+ * sections 4 and 14.4).  Pure: a path and a method in, a route out.
+ */
+
+#ifndef HAI_ROUTE_H
+#define HAI_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum hai_method {
+    HAI_GET = 1,
+    HAI_POST = 2,
+    HAI_DELETE = 4,
+    HAI_OTHER_METHOD = 8
+};
+
+/* What the body of a request on this route may be. */
+enum hai_body {
+    HAI_BODY_NONE,    /* no body */
+    HAI_BODY_JSON,    /* one JSON object, not empty */
+    HAI_BODY_FORM,    /* multipart/form-data, else one JSON object */
+    HAI_BODY_OPTIONAL /* as HAI_BODY_FORM, or empty */
+};
+
+struct hai_route {
+    const char *pattern;
+    unsigned methods; /* of enum hai_method */
+    const char *api;  /* value of HOODY_API and $hoody_ai_api */
+    enum hai_body body;
+    bool stored;    /* reads or writes objects kept at the provider's account */
+    bool anthropic; /* errors have Anthropic's shape */
+};
+
+/*
+ * Finds the route of a normalised path relative to the location's prefix
+ * ("chat/completions"); no query, no leading slash.  NULL: not allowed.
+ */
+const struct hai_route *hai_route_find(const char *path, size_t len,
+                                       enum hai_method method);
+
+/* Do errors for this path, known route or not, have Anthropic's shape? */
+bool hai_route_is_anthropic(const char *path, size_t len);
+
+#endif

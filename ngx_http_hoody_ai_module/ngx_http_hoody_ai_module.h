@@ -1,0 +1,344 @@
+
+/*
+ * Types and entry points shared by the files of the module.
+ *
+ * A request's way, with the file that owns each step and the state it leaves
+ * in the context:
+ *
+ *     access      identity.c, access.c    WAITING -> ADMITTED
+ *     precontent  body.c                  ADMITTED -> READING -> READY
+ *     content     nginx's proxy; upstream.c adds the key   READY -> SENT
+ *     filters     filter.c, error.c
+ *     end         revoke.c may end it in any state; log.c accounts
+ */
+
+
+#ifndef _NGX_HTTP_HOODY_AI_MODULE_H_INCLUDED_
+#define _NGX_HTTP_HOODY_AI_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <hai_identity.h>
+#include <hai_json.h>
+#include <hai_mask.h>
+#include <hai_route.h>
+#include <hai_usage.h>
+
+#include "ngx_http_hoody_ai_compat.h"
+#include "ngx_http_hoody_ai_replica.h"
+#include "ngx_http_hoody_ai_secret.h"
+
+
+#define NGX_HTTP_HOODY_AI_VERSION      "0.1.0"
+
+#define NGX_HTTP_HOODY_AI_REQUEST_ID_LEN  32
+
+/* bytes of JSON scanned in one turn of the event loop */
+#define NGX_HTTP_HOODY_AI_SCAN_SLICE   (256 * 1024)
+
+/* an SSE tail without an end is held no larger and no longer than this */
+#define NGX_HTTP_HOODY_AI_HOLD_SIZE    (64 * 1024)
+#define NGX_HTTP_HOODY_AI_HOLD_TIME    1000
+
+
+/*
+ * Why a request is refused by the gateway itself.  One row each in the table
+ * of ngx_http_hoody_ai_error.c: status, code, message.
+ */
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_OK = 0,
+    NGX_HTTP_HOODY_AI_R_NO_CREDENTIAL,
+    NGX_HTTP_HOODY_AI_R_BAD_CREDENTIAL,
+    NGX_HTTP_HOODY_AI_R_NO_CONTAINER,
+    NGX_HTTP_HOODY_AI_R_NOT_RUNNING,
+    NGX_HTTP_HOODY_AI_R_WRONG_SOURCE,
+    NGX_HTTP_HOODY_AI_R_SHARED_SOURCE,
+    NGX_HTTP_HOODY_AI_R_SHARED_NUMBER,
+    NGX_HTTP_HOODY_AI_R_PEER_UNKNOWN,
+    NGX_HTTP_HOODY_AI_R_PEER_REPLACED,
+    NGX_HTTP_HOODY_AI_R_DISABLED,
+    NGX_HTTP_HOODY_AI_R_ROUTE,
+    NGX_HTTP_HOODY_AI_R_NO_PROVIDER,
+    NGX_HTTP_HOODY_AI_R_NOT_LOADED,
+    NGX_HTTP_HOODY_AI_R_STALE,
+    NGX_HTTP_HOODY_AI_R_ENCODING,
+    NGX_HTTP_HOODY_AI_R_TOO_LARGE,
+    NGX_HTTP_HOODY_AI_R_BODY,
+    NGX_HTTP_HOODY_AI_R_STORED,
+    NGX_HTTP_HOODY_AI_R_MEMORY,
+    NGX_HTTP_HOODY_AI_R_MEMORY_SHARE,
+    NGX_HTTP_HOODY_AI_R_REVOKED,
+    NGX_HTTP_HOODY_AI_R_UNVERIFIED,
+    NGX_HTTP_HOODY_AI_R_ANSWER,
+    NGX_HTTP_HOODY_AI_R_PROVIDER,
+    NGX_HTTP_HOODY_AI_R_TIMEOUT,
+    NGX_HTTP_HOODY_AI_R_BAD_REQUEST,
+    NGX_HTTP_HOODY_AI_R_INTERNAL,
+    NGX_HTTP_HOODY_AI_R_COUNT
+} ngx_http_hoody_ai_reason_e;
+
+
+typedef struct {
+    ngx_uint_t                       status;
+    ngx_str_t                        code;
+    ngx_str_t                        reason;   /* log and counter label */
+    ngx_str_t                        message;
+} ngx_http_hoody_ai_refusal_t;
+
+
+typedef struct {
+    ngx_str_t                        name;
+    ngx_http_hoody_ai_secret_t      *secret;
+} ngx_http_hoody_ai_named_secret_t;
+
+
+typedef struct {
+    ngx_http_upstream_srv_conf_t    *upstream;
+    ngx_http_upstream_init_peer_pt   original;
+} ngx_http_hoody_ai_peer_init_t;
+
+
+typedef struct {
+    ngx_http_hoody_ai_redis_conf_t   redis;
+    ngx_uint_t                       redis_set;     /* flag */
+    ngx_str_t                        redis_password;
+
+    ngx_str_t                        server;
+    ngx_shm_zone_t                  *zone;
+    size_t                           body_memory;
+
+    ngx_http_hoody_ai_vault_t       *vault;
+    ngx_array_t                      secrets;       /* named_secret_t */
+    struct hai_mask                  mask;
+
+    /* written once while the configuration is read */
+    ngx_array_t                      locations;     /* void **loc_conf */
+    ngx_array_t                      peers;         /* peer_init_t, sorted */
+    ngx_int_t                        realip_index;  /* -1: no such module */
+    ngx_uint_t                       used;          /* flag: on somewhere */
+} ngx_http_hoody_ai_main_conf_t;
+
+
+typedef struct {
+    ngx_flag_t                       enable;
+    ngx_flag_t                       stored;
+    ngx_http_complex_value_t        *credential;    /* NULL: none */
+    ngx_http_hoody_ai_secret_t      *secret;        /* constant credential */
+    ngx_flag_t                       insecure;
+    ngx_uint_t                       model_prefix;
+    off_t                            max_body;
+    ngx_msec_t                       wait;
+    ngx_str_t                        prefix;        /* location's name */
+    ngx_str_t                        listener_container;
+} ngx_http_hoody_ai_loc_conf_t;
+
+
+#define NGX_HTTP_HOODY_AI_PREFIX_KEEP   0
+#define NGX_HTTP_HOODY_AI_PREFIX_STRIP  1
+
+
+/* who moves on: see each line */
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_WAITING = 0,   /* access.c, once the replica knows */
+    NGX_HTTP_HOODY_AI_ADMITTED,      /* body.c, when reading begins */
+    NGX_HTTP_HOODY_AI_READING,       /* body.c, when the body is complete */
+    NGX_HTTP_HOODY_AI_SCANNING,      /* body.c, when the scan is complete */
+    NGX_HTTP_HOODY_AI_READY,         /* upstream.c, at peer.init */
+    NGX_HTTP_HOODY_AI_SENT,          /* filter.c, with the response header */
+    NGX_HTTP_HOODY_AI_STREAMING,     /* until the request ends */
+    NGX_HTTP_HOODY_AI_REFUSED        /* final: reason says why */
+} ngx_http_hoody_ai_state_e;
+
+
+typedef struct ngx_http_hoody_ai_live_s  ngx_http_hoody_ai_live_t;
+typedef struct ngx_http_hoody_ai_ctx_s   ngx_http_hoody_ai_ctx_t;
+
+
+/* upstream.c: the load balancer's callbacks that were wrapped */
+
+typedef struct {
+    ngx_http_request_t              *request;
+    void                            *data;
+    ngx_event_get_peer_pt            get;
+    ngx_event_free_peer_pt           free;
+    ngx_event_notify_peer_pt         notify;
+#if (NGX_HTTP_SSL)
+    ngx_event_set_peer_session_pt    set_session;
+    ngx_event_save_peer_session_pt   save_session;
+#endif
+    ngx_output_chain_filter_pt       output_filter;
+    void                            *output_ctx;
+    ngx_int_t                      (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                      (*reinit_request)(ngx_http_request_t *r);
+    ngx_buf_t                       *key;      /* points into the vault */
+    unsigned                         checked:1; /* this connection may carry */
+    unsigned                         wiped:1;
+} ngx_http_hoody_ai_peer_t;
+
+
+struct ngx_http_hoody_ai_ctx_s {
+    ngx_http_request_t              *request;
+    ngx_http_hoody_ai_state_e        state;
+    ngx_http_hoody_ai_reason_e       reason;
+
+    /* revoke.c */
+    ngx_queue_t                      queue;    /* of live->requests */
+    ngx_http_hoody_ai_live_t        *live;
+    ngx_event_t                      judge;    /* posted, and the wait timer */
+
+    /* identity.c */
+    ngx_str_t                        claim;
+    ngx_http_hoody_ai_source_t       source;
+    ngx_uint_t                       serial;
+    ngx_str_t                        container;
+    ngx_str_t                        container_id;
+
+    /* access.c, body.c */
+    const struct hai_route          *route;
+    ngx_str_t                        path;     /* relative to the prefix */
+    ngx_str_t                        model;
+    size_t                           body_size;
+    size_t                           body_allocated;
+    ngx_chain_t                     *scan_chain;
+    off_t                            scan_pos;
+    struct hai_json                 *scanner;
+    ngx_chain_t                     *copied;   /* HTTP/2: our own blocks */
+    ngx_chain_t                    **copied_last;
+    ngx_http_hoody_ai_secret_t      *secret;
+    ngx_http_hoody_ai_peer_t        *peer;
+
+    /* filter.c */
+    u_char                          *hold;
+    size_t                           hold_len;
+    size_t                           hold_size;
+    ngx_event_t                      hold_timer;
+    ngx_chain_t                     *free;
+    ngx_chain_t                     *busy;
+    struct hai_sse                   sse;
+    struct hai_usage_scan           *usage;
+    ngx_str_t                        error_body;
+    off_t                            bytes_out;
+    ngx_msec_t                       started;
+    ngx_msec_t                       first_byte;
+    ngx_str_t                        provider_request_id;
+
+    u_char                           request_id
+                                         [NGX_HTTP_HOODY_AI_REQUEST_ID_LEN];
+
+    unsigned                         anthropic:1;
+    unsigned                         stream:1;
+    unsigned                         from_provider:1;
+    unsigned                         is_sse:1;
+    unsigned                         masked:1;
+    unsigned                         event_open:1; /* part of it was passed */
+    unsigned                         error_sent:1;
+    unsigned                         ended:1;      /* cut by us */
+    unsigned                         counted:1;
+    unsigned                         copy_body:1;
+};
+
+
+extern ngx_module_t  ngx_http_hoody_ai_module;
+
+
+/* this worker's state; one worker is one process, nothing is shared */
+
+typedef struct {
+    ngx_http_hoody_ai_main_conf_t   *conf;
+    ngx_http_hoody_ai_replica_t     *replica;
+    struct hai_json                 *scanner;  /* for bodies done in one go */
+    size_t                           body_memory;
+    uint64_t                         random[2];
+} ngx_http_hoody_ai_worker_t;
+
+extern ngx_http_hoody_ai_worker_t  ngx_http_hoody_ai_worker;
+
+
+/* ngx_http_hoody_ai_module.c */
+
+ngx_http_hoody_ai_ctx_t *ngx_http_hoody_ai_get_ctx(ngx_http_request_t *r);
+
+
+/* ngx_http_hoody_ai_identity.c */
+
+ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_identify(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+void ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h);
+
+
+/* ngx_http_hoody_ai_peer.c: kernel identity on unix sockets */
+
+ngx_int_t ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c,
+    ngx_str_t *cgroup);
+ngx_int_t ngx_http_hoody_ai_peer_alive(ngx_connection_t *c);
+
+
+/* ngx_http_hoody_ai_access.c */
+
+ngx_int_t ngx_http_hoody_ai_access_handler(ngx_http_request_t *r);
+ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_decide(
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t *wait);
+
+
+/* ngx_http_hoody_ai_body.c */
+
+ngx_int_t ngx_http_hoody_ai_precontent_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_hoody_ai_request_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+extern ngx_http_request_body_filter_pt
+    ngx_http_hoody_ai_next_request_body_filter;
+void ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+
+
+/* ngx_http_hoody_ai_upstream.c */
+
+ngx_int_t ngx_http_hoody_ai_upstream_init(ngx_conf_t *cf);
+void ngx_http_hoody_ai_upstream_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+
+
+/* ngx_http_hoody_ai_filter.c */
+
+ngx_int_t ngx_http_hoody_ai_filter_init(ngx_conf_t *cf);
+ngx_int_t ngx_http_hoody_ai_filter_cut(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+void ngx_http_hoody_ai_filter_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+
+
+/* ngx_http_hoody_ai_error.c */
+
+extern const ngx_http_hoody_ai_refusal_t  ngx_http_hoody_ai_refusals[];
+
+ngx_int_t ngx_http_hoody_ai_refuse(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_http_hoody_ai_reason_e reason);
+ngx_int_t ngx_http_hoody_ai_error_body(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_str_t *body);
+ngx_int_t ngx_http_hoody_ai_error_event(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_str_t *event);
+ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_reason_of_status(
+    ngx_uint_t status);
+
+
+/* ngx_http_hoody_ai_revoke.c: requests of this worker, by claim */
+
+ngx_int_t ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx);
+void ngx_http_hoody_ai_live_remove(ngx_http_hoody_ai_ctx_t *ctx);
+void ngx_http_hoody_ai_live_wait(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_msec_t timeout);
+size_t ngx_http_hoody_ai_live_body_memory(ngx_http_hoody_ai_ctx_t *ctx,
+    ssize_t change);
+ngx_uint_t ngx_http_hoody_ai_live_requests(void);
+void ngx_http_hoody_ai_live_init(void);
+extern ngx_http_hoody_ai_replica_events_t  ngx_http_hoody_ai_live_events;
+
+
+/* ngx_http_hoody_ai_variables.c */
+
+ngx_int_t ngx_http_hoody_ai_add_variables(ngx_conf_t *cf);
+
+
+#endif /* _NGX_HTTP_HOODY_AI_MODULE_H_INCLUDED_ */
