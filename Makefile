@@ -1,0 +1,192 @@
+# The one door: every step of the project is a target here, "make help" lists
+# them.  The work is done by the scripts in util/.
+
+# The nginx to build for and to test with; empty: the installed one.  Another
+# one than the distribution's needs its source too:
+#   make NGINX=/opt/nginx/sbin/nginx NGINX_SRC=/usr/src/nginx-1.26.3
+NGINX ?=
+NGINX_SRC ?=
+BUILD ?= build
+FUZZ_TIME ?= 60
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+CFLAGS ?= -O2 -g
+WARNINGS = -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes \
+    -Wmissing-prototypes -Wformat=2 -Wvla
+HARDENING = -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+HAI_CFLAGS = -std=gnu11 -Icommon -Ifcgi-backend $(WARNINGS) $(HARDENING) \
+    $(CFLAGS) $(CPPFLAGS)
+HAI_LDFLAGS = -pie -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
+
+VERSION = $(shell sed -n 's/^## \[\{0,1\}\([0-9][0-9.]*\).*/\1/p' \
+    CHANGELOG.md 2>/dev/null | head -n 1)
+
+export NGINX NGINX_SRC BUILD CC FUZZ_TIME
+
+
+# Programs: one line each, and below its folder and its libraries.  All of
+# common/ is linked to each of them.
+
+PROGRAMS = hoody-ai-sample-provider
+
+hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
+hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
+
+
+MODULE = $(BUILD)/ngx_http_hoody_ai_module.so
+MODULE_SRCS = config $(wildcard ngx_http_hoody_ai_module/*.[ch]) \
+    $(wildcard common/*.[ch])
+
+# rewritten when another compiler or nginx is asked for: all is built again
+ASKED = $(BUILD)/.asked
+$(shell mkdir -p $(BUILD); echo '$(CC) $(NGINX) $(NGINX_SRC) $(CFLAGS)' \
+    | cmp -s - $(ASKED) || echo '$(CC) $(NGINX) $(NGINX_SRC) $(CFLAGS)' \
+    > $(ASKED))
+
+COMMON_OBJS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard common/*.c))
+
+UNIT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/unit/%, \
+    $(wildcard tests/unit/test_*.c))
+FUZZERS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%, \
+    $(wildcard tests/fuzz/fuzz_*.c))
+BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+
+
+.PHONY: all setup build module programs run test test-unit test-t \
+    test-system test-asan test-valgrind test-build test-fuzz bench fuzz lint \
+    install uninstall dist clean help
+
+all: build
+
+build: module programs
+
+module: $(MODULE)
+
+programs: $(PROGRAMS:%=$(BUILD)/%)
+
+
+$(MODULE): $(MODULE_SRCS) $(ASKED) util/build-module util/lib.sh
+	@util/build-module $@ $(BUILD)/module-$(CC)
+
+$(BUILD)/obj/%.o: %.c Makefile $(ASKED)
+	@mkdir -p $(@D)
+	$(CC) $(HAI_CFLAGS) -MMD -MP -c -o $@ $<
+
+define PROGRAM
+$(1)_OBJS = $$(patsubst %.c,$$(BUILD)/obj/%.o,$$(wildcard $$($(1)_DIR)/*.c))
+
+$$(BUILD)/$(1): $$($(1)_OBJS) $$(COMMON_OBJS)
+	$$(CC) $$(CFLAGS) $$(HAI_LDFLAGS) -o $$@ $$^ $$($(1)_LIBS)
+
+-include $$($(1)_OBJS:.o=.d)
+endef
+
+$(foreach program,$(PROGRAMS),$(eval $(call PROGRAM,$(program))))
+
+-include $(COMMON_OBJS:.o=.d)
+
+
+# Unit tests, fuzzers and micro benchmarks say in their first lines what they
+# are made of, see util/build-c.  Each one is a file of its own.
+
+$(BUILD)/unit/%: tests/unit/%.c util/build-c
+	@util/build-c unit $< $@
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c util/build-c
+	@util/build-c fuzz $< $@
+
+$(BUILD)/bench/%: bench/%.c util/build-c
+	@util/build-c bench $< $@
+
+-include $(wildcard $(BUILD)/unit/*.d $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)
+
+
+setup:
+	@util/setup
+
+run: setup
+	@$(MAKE) --no-print-directory build
+	@util/run demo
+
+# everything; its last line is "N passed, N failed"
+test: setup
+	@util/test
+
+test-unit: $(UNIT_TESTS)
+	@util/test unit
+
+test-t: build
+	@util/test t
+
+test-system: build
+	@util/test system
+
+test-asan: programs
+	@util/test asan
+
+test-valgrind: build $(UNIT_TESTS)
+	@util/test valgrind
+
+# the other ways to build: clang, nginx 1.26.3, static
+test-build:
+	@util/test build
+
+test-fuzz: $(FUZZERS)
+	@util/test fuzz
+
+bench: build $(BENCHES)
+	@util/bench
+
+fuzz: $(FUZZERS)
+	@util/fuzz $(FUZZ_TIME)
+
+lint:
+	@util/lint
+
+
+install: build
+	@util/install "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)" $(PROGRAMS)
+
+uninstall:
+	@util/install --remove "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)" \
+	    $(PROGRAMS)
+
+# what git knows, nothing else
+dist:
+	@mkdir -p $(BUILD)
+	git archive --format=tar.gz \
+	    --prefix=hoody-ai-gateway-$(or $(VERSION),0)/ \
+	    -o $(BUILD)/hoody-ai-gateway-$(or $(VERSION),0).tar.gz HEAD
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@printf '%s\n' \
+	    'make                build the module and the programs in build/' \
+	    'make setup          install what is missing (root or sudo)' \
+	    'make run            setup, build, and a demonstration that stays up' \
+	    'make test           setup, build, and every test' \
+	    'make test-unit      unit tests' \
+	    'make test-t         Test::Nginx suites (T="t/x.t" for some of them)' \
+	    'make test-system    whole-system tests (T="tests/nginx/x.t")' \
+	    'make test-asan      t/ and tests/unit with ASAN and UBSAN' \
+	    'make test-valgrind  a chosen part under valgrind' \
+	    'make test-build     clang, nginx 1.26.3, static' \
+	    'make test-fuzz      every fuzzer for a few seconds' \
+	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
+	    'make bench          benchmarks' \
+	    'make lint           style and static checks' \
+	    'make install        DESTDIR=, PREFIX=/usr/local; and uninstall' \
+	    'make dist           a source archive of the last commit' \
+	    'make clean          remove build/' \
+	    '' \
+	    'NGINX=, NGINX_SRC=  another nginx than the installed one' \
+	    'CC=clang            another compiler; V=1 shows its commands'

@@ -1,0 +1,122 @@
+# Shell functions that the scripts of this folder share.  Sourced by bash.
+# shellcheck shell=bash
+
+HAI_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HAI_BUILD=${BUILD:-$HAI_ROOT/build}
+
+case $HAI_BUILD in
+    /*) ;;
+    *) HAI_BUILD=$HAI_ROOT/$HAI_BUILD ;;
+esac
+
+# what Debian compiles nginx and its modules with
+# shellcheck disable=SC2034  # read by the scripts that source this file
+HAI_MODULE_CFLAGS='-g -O2 -fstack-protector-strong -Wdate-time
+    -Wformat -Werror=format-security -D_FORTIFY_SOURCE=2 -fPIC'
+HAI_MODULE_CFLAGS=$(printf '%s' "$HAI_MODULE_CFLAGS" | tr -s ' \n' ' ')
+# shellcheck disable=SC2034  # as above
+HAI_MODULE_LDFLAGS='-Wl,-z,relro -Wl,-z,now -fPIC'
+
+
+hai_die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+
+# sbin is not in the path of every user
+hai_find_nginx() {
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx || true
+}
+
+
+# nginx_version <binary>
+hai_nginx_version() {
+    "$1" -v 2>&1 | sed -n 's,^nginx version: [^/]*/\([0-9.]*\).*,\1,p'
+}
+
+
+# the flags of its configure, quoted for the shell
+hai_nginx_arguments() {
+    "$1" -V 2>&1 | sed -n 's/^configure arguments: //p'
+}
+
+
+# the version that a source says
+hai_source_version() {
+    sed -n 's/^#define NGINX_VERSION *"\(.*\)"/\1/p' "$1/src/core/nginx.h" \
+        2>/dev/null || true
+}
+
+
+# hai_configure <nginx source> <object folder> <compiler> <flag>...
+#
+# Runs nginx's configure unless the folder was made by the same call.  Where
+# only our file list changed, the generated headers keep their time, so that
+# nginx itself is not compiled again; where anything else changed, the folder
+# starts empty.
+hai_configure() {
+    local src=$1 objs=$2 cc=$3 base stamp header
+    shift 3
+
+    # the inode's time tells an upgrade of the package nginx-dev
+    base=$({ printf '%s\n' "$src" "$cc" "$@"
+             "$cc" --version
+             stat -c %Z "$src/src/core/nginx.h"; } | sha256sum)
+    stamp=$base$(sha256sum <"$HAI_ROOT/config")
+
+    if [ -f "$objs/Makefile" ] \
+        && [ "$stamp" = "$(cat "$objs/stamp" 2>/dev/null)" ]
+    then
+        return 0
+    fi
+
+    case $(cat "$objs/stamp" 2>/dev/null) in
+        "$base"*) ;;
+        *) rm -rf "$objs" && mkdir -p "$objs" ;;
+    esac
+
+    rm -f "$objs/stamp"
+
+    for header in ngx_auto_config.h ngx_auto_headers.h; do
+        if [ -f "$objs/$header" ]; then
+            cp -p "$objs/$header" "$objs/$header.old"
+        fi
+    done
+
+    if ! (cd "$src" && ./configure --with-cc="$cc" --builddir="$objs" "$@") \
+        >"$objs/configure.log" 2>&1
+    then
+        sed -n '/error:/,$p' "$objs/configure.log" >&2
+        hai_die "nginx's configure failed, see $objs/configure.log"
+    fi
+
+    for header in ngx_auto_config.h ngx_auto_headers.h; do
+        if cmp -s "$objs/$header" "$objs/$header.old"; then
+            mv "$objs/$header.old" "$objs/$header"
+        fi
+    done
+
+    printf '%s\n' "$stamp" >"$objs/stamp"
+}
+
+
+# hai_quiet_make <nginx source> <object folder> <target>
+hai_quiet_make() {
+    local make=(make -f "$2/Makefile" -C "$1" -j "$(nproc)"
+                --no-print-directory)
+
+    # the jobs of an outer make are not for this one: it has its own -j
+    if [ -n "${V:-}" ]; then
+        MAKEFLAGS='' MFLAGS='' "${make[@]}" "$3"
+        return
+    fi
+
+    if ! MAKEFLAGS='' MFLAGS='' "${make[@]}" -s "$3" >"$2/make.log" 2>&1; then
+        cat "$2/make.log" >&2
+        hai_die "compiling failed"
+    fi
+
+    # only errors are worth the screen; gcc's notes about them came with them
+    return 0
+}
