@@ -120,3 +120,16 @@ hai_quiet_make() {
     # only errors are worth the screen; gcc's notes about them came with them
     return 0
 }
+
+
+# Test::Nginx of OpenResty (nginx's own suite has one of the same name): an
+# installed one, or the one that util/setup fetched
+hai_has_test_nginx() {
+    PERL5LIB=$(hai_perl5lib) perl -MTest::Nginx::Socket -e 1 2>/dev/null
+}
+
+
+hai_perl5lib() {
+    printf '%s' "$HAI_BUILD/test-nginx/usr/share/perl5:\
+$HAI_BUILD/test-nginx/usr/lib/perl5${PERL5LIB:+:$PERL5LIB}"
+}
