@@ -105,7 +105,7 @@ typedef struct {
 typedef struct {
     ngx_http_hoody_ai_redis_conf_t   redis;
     ngx_uint_t                       redis_set;     /* flag */
-    ngx_str_t                        redis_password;
+    ngx_http_hoody_ai_secret_t       redis_password; /* key_len 0: none */
 
     ngx_str_t                        server;
     ngx_shm_zone_t                  *zone;
@@ -203,12 +203,13 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_str_t                        path;     /* relative to the prefix */
     ngx_str_t                        model;
     size_t                           body_size;
-    size_t                           body_allocated;
     ngx_chain_t                     *scan_chain;
     off_t                            scan_pos;
     struct hai_json                 *scanner;
+    ngx_event_t                      scan;     /* posted between slices */
     ngx_chain_t                     *copied;   /* HTTP/2: our own blocks */
     ngx_chain_t                    **copied_last;
+    ngx_buf_t                       *copy_buf;
     ngx_http_hoody_ai_secret_t      *secret;
     ngx_http_hoody_ai_peer_t        *peer;
 
@@ -217,6 +218,7 @@ struct ngx_http_hoody_ai_ctx_s {
     size_t                           hold_len;
     size_t                           hold_size;
     ngx_event_t                      hold_timer;
+    ngx_msec_t                       hold_since;
     ngx_chain_t                     *free;
     ngx_chain_t                     *busy;
     struct hai_sse                   sse;
@@ -230,13 +232,17 @@ struct ngx_http_hoody_ai_ctx_s {
     u_char                           request_id
                                          [NGX_HTTP_HOODY_AI_REQUEST_ID_LEN];
 
+    unsigned                         wait_over:1; /* waited long enough */
+    unsigned                         encoded:1;   /* Content-Encoding */
     unsigned                         anthropic:1;
     unsigned                         stream:1;
     unsigned                         from_provider:1;
+    unsigned                         provider_id_named:1;
     unsigned                         is_sse:1;
     unsigned                         masked:1;
     unsigned                         event_open:1; /* part of it was passed */
     unsigned                         error_sent:1;
+    unsigned                         complete:1;   /* last buffer passed */
     unsigned                         ended:1;      /* cut by us */
     unsigned                         counted:1;
     unsigned                         copy_body:1;
@@ -262,6 +268,7 @@ extern ngx_http_hoody_ai_worker_t  ngx_http_hoody_ai_worker;
 /* ngx_http_hoody_ai_module.c */
 
 ngx_http_hoody_ai_ctx_t *ngx_http_hoody_ai_get_ctx(ngx_http_request_t *r);
+void ngx_http_hoody_ai_ctx_cleanup(void *data);
 
 
 /* ngx_http_hoody_ai_identity.c */
@@ -275,7 +282,6 @@ void ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h);
 
 ngx_int_t ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c,
     ngx_str_t *cgroup);
-ngx_int_t ngx_http_hoody_ai_peer_alive(ngx_connection_t *c);
 
 
 /* ngx_http_hoody_ai_access.c */
@@ -299,6 +305,7 @@ void ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
 
 ngx_int_t ngx_http_hoody_ai_upstream_init(ngx_conf_t *cf);
 void ngx_http_hoody_ai_upstream_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+void ngx_http_hoody_ai_upstream_close(ngx_http_request_t *r);
 
 
 /* ngx_http_hoody_ai_filter.c */

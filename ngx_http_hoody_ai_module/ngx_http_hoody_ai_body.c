@@ -1,0 +1,795 @@
+
+/*
+ * The request body: read whole into memory, checked, its model known, edited
+ * where the configuration says so.
+ *
+ * nginx reads; the request body filter below sees to it that nothing is
+ * spooled.  Core writes a body to disk when its buffer is full, so a full
+ * buffer is replaced by a fresh one before core looks (HTTP/1, HTTP/3): the
+ * bytes stay where they were received.  HTTP/2 insists on using its buffer
+ * again, so a body that is larger than it is copied out.
+ */
+
+
+#include "ngx_http_hoody_ai_module.h"
+
+
+#define NGX_HTTP_HOODY_AI_BLOCK_MAX  NGX_HTTP_HOODY_AI_SCAN_SLICE
+
+
+static void ngx_http_hoody_ai_body_handler(ngx_http_request_t *r);
+static void ngx_http_hoody_ai_scan_handler(ngx_event_t *ev);
+static void ngx_http_hoody_ai_resume(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_scan(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_scanned(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_is_form(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hoody_ai_set_credential_of(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value);
+static ngx_int_t ngx_http_hoody_ai_splice(ngx_http_request_t *r,
+    uint64_t start, uint64_t end, ngx_str_t *text);
+static ngx_int_t ngx_http_hoody_ai_account(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, size_t n);
+static ngx_int_t ngx_http_hoody_ai_copy_body(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_chain_t *in, ngx_chain_t **out);
+static ngx_int_t ngx_http_hoody_ai_fresh_buffer(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+
+
+ngx_http_request_body_filter_pt  ngx_http_hoody_ai_next_request_body_filter;
+
+
+ngx_int_t
+ngx_http_hoody_ai_precontent_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                      rc;
+    ngx_http_hoody_ai_ctx_t       *ctx;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
+
+    if (!hlcf->enable || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_hoody_ai_get_ctx(r);
+
+    if (ctx == NULL) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "hoody_ai: request came around the access phase");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    switch (ctx->state) {
+
+    case NGX_HTTP_HOODY_AI_ADMITTED:
+        break;
+
+    case NGX_HTTP_HOODY_AI_READY:
+        return NGX_DECLINED;
+
+    default:
+        return ngx_http_hoody_ai_refuse(r, ctx,
+                               ctx->reason ? ctx->reason
+                                           : NGX_HTTP_HOODY_AI_R_INTERNAL);
+    }
+
+    if (r->request_body) {
+        /* something before us has read it, perhaps to a file */
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "hoody_ai: the request body was read by another module");
+        return ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+    }
+
+    ctx->state = NGX_HTTP_HOODY_AI_READING;
+
+#if (NGX_HTTP_V2)
+
+    if (r->stream) {
+        clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+        /* core's own test for a buffer that holds the whole body */
+
+        ctx->copy_body = r->headers_in.content_length_n < 0
+                         || r->headers_in.content_length_n
+                            > (off_t) clcf->client_body_buffer_size;
+        ctx->copied_last = &ctx->copied;
+    }
+
+#else
+
+    (void) clcf;
+
+#endif
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_hoody_ai_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    ngx_http_finalize_request(r, NGX_DONE);
+
+    return NGX_DONE;
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_request_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    size_t                         n;
+    ngx_int_t                      rc;
+    ngx_chain_t                   *cl, *out;
+    ngx_http_hoody_ai_ctx_t       *ctx;
+    ngx_http_request_body_t       *rb;
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hoody_ai_module);
+
+    if (ctx == NULL || r != r->main
+        || ctx->state != NGX_HTTP_HOODY_AI_READING)
+    {
+        return ngx_http_hoody_ai_next_request_body_filter(r, in);
+    }
+
+    n = 0;
+
+    for (cl = in; cl; cl = cl->next) {
+        n += ngx_buf_size(cl->buf);
+    }
+
+    if (n) {
+        hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
+
+        if (hlcf->max_body && (off_t) (ctx->body_size + n) > hlcf->max_body) {
+            r->keepalive = 0;
+            r->lingering_close = 1;
+
+            return ngx_http_hoody_ai_refuse(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_TOO_LARGE);
+        }
+
+        rc = ngx_http_hoody_ai_account(r, ctx, n);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    if (ctx->copy_body) {
+
+        if (ngx_http_hoody_ai_copy_body(r, ctx, in, &out) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_hoody_ai_next_request_body_filter(r, out);
+    }
+
+    rb = r->request_body;
+
+    if (rb->buf && rb->rest > 0
+        && rb->buf->last == rb->buf->end
+        && rb->buf->pos == rb->buf->last)
+    {
+        if (ngx_http_hoody_ai_fresh_buffer(r, ctx) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return ngx_http_hoody_ai_next_request_body_filter(r, in);
+}
+
+
+/* bodies are counted as they arrive: what is only announced costs nothing */
+
+static ngx_int_t
+ngx_http_hoody_ai_account(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
+    size_t n)
+{
+    size_t                       share, limit;
+    ngx_http_hoody_ai_reason_e   reason;
+
+    limit = ngx_http_hoody_ai_worker.conf->body_memory;
+
+    ctx->body_size += n;
+    ngx_http_hoody_ai_worker.body_memory += n;
+
+    share = ngx_http_hoody_ai_live_body_memory(ctx, n);
+
+    if (limit == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_hoody_ai_worker.body_memory > limit) {
+        reason = NGX_HTTP_HOODY_AI_R_MEMORY;
+
+    } else if (share > limit / 4) {
+        reason = NGX_HTTP_HOODY_AI_R_MEMORY_SHARE;
+
+    } else {
+        return NGX_OK;
+    }
+
+    r->keepalive = 0;
+    r->lingering_close = 1;
+
+    return ngx_http_hoody_ai_refuse(r, ctx, reason);
+}
+
+
+void
+ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    if (ctx->body_size) {
+        ngx_http_hoody_ai_worker.body_memory -= ctx->body_size;
+        ctx->body_size = 0;
+    }
+
+    if (ctx->scan.posted) {
+        ngx_delete_posted_event(&ctx->scan);
+    }
+
+    if (ctx->scanner && ctx->scanner != ngx_http_hoody_ai_worker.scanner) {
+        hai_json_free(ctx->scanner);
+    }
+
+    ctx->scanner = NULL;
+}
+
+
+/* the filled buffer now belongs to the chain; core goes on with another */
+
+static ngx_int_t
+ngx_http_hoody_ai_fresh_buffer(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    size_t      size;
+    u_char     *p;
+    ngx_buf_t  *b;
+
+    b = r->request_body->buf;
+
+    size = ngx_max(ctx->body_size, (size_t) (b->end - b->start));
+    size = ngx_min(size, NGX_HTTP_HOODY_AI_BLOCK_MAX);
+
+    if (!r->headers_in.chunked && (off_t) size > r->request_body->rest) {
+        size = (size_t) r->request_body->rest;
+    }
+
+    p = ngx_palloc(r->pool, size);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->start = p;
+    b->pos = p;
+    b->last = p;
+    b->end = p + size;
+
+    return NGX_OK;
+}
+
+
+/* takes the data out of "in" and leaves only what marks the body's end */
+
+static ngx_int_t
+ngx_http_hoody_ai_copy_body(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_chain_t *in, ngx_chain_t **out)
+{
+    size_t       n, room, size;
+    ngx_buf_t   *b, *dst;
+    ngx_chain_t *cl, *tl;
+
+    for (cl = in; cl; cl = cl->next) {
+
+        b = cl->buf;
+
+        while (b->pos < b->last) {
+
+            dst = ctx->copy_buf;
+            room = dst ? (size_t) (dst->end - dst->last) : 0;
+
+            if (room == 0) {
+                size = ngx_max(ctx->body_size, 64 * 1024);
+                size = ngx_min(size, NGX_HTTP_HOODY_AI_BLOCK_MAX);
+
+                dst = ngx_create_temp_buf(r->pool, size);
+                if (dst == NULL) {
+                    return NGX_ERROR;
+                }
+
+                tl = ngx_alloc_chain_link(r->pool);
+                if (tl == NULL) {
+                    return NGX_ERROR;
+                }
+
+                tl->buf = dst;
+                tl->next = NULL;
+
+                *ctx->copied_last = tl;
+                ctx->copied_last = &tl->next;
+                ctx->copy_buf = dst;
+
+                room = size;
+            }
+
+            n = ngx_min(room, (size_t) (b->last - b->pos));
+
+            dst->last = ngx_cpymem(dst->last, b->pos, n);
+            b->pos += n;
+        }
+    }
+
+    *out = in;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_hoody_ai_body_handler(ngx_http_request_t *r)
+{
+    ngx_http_hoody_ai_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hoody_ai_module);
+
+    if (ctx->copy_body) {
+        r->request_body->bufs = ctx->copied;
+    }
+
+    if (ngx_http_hoody_ai_start_scan(r, ctx) == NGX_AGAIN) {
+
+        /* a caller that hangs up is noticed when the answer is written */
+
+        r->read_event_handler = ngx_http_block_reading;
+        r->write_event_handler = ngx_http_request_empty_handler;
+
+        return;
+    }
+
+    ngx_http_hoody_ai_resume(r);
+}
+
+
+/* lets the phases go on: the precontent handler acts on ctx->state */
+
+static void
+ngx_http_hoody_ai_resume(ngx_http_request_t *r)
+{
+    r->write_event_handler = ngx_http_core_run_phases;
+    ngx_http_core_run_phases(r);
+}
+
+
+/*
+ * NGX_AGAIN: the scan goes on from the event loop.  Otherwise ctx->state says
+ * whether the request is READY or what else.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    size_t             size;
+    ngx_chain_t       *cl;
+    enum hai_body      kind;
+
+    size = 0;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+
+        if (cl->buf->in_file) {
+            ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                          "hoody_ai: request body went to a file");
+            (void) ngx_http_hoody_ai_refuse(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_INTERNAL);
+            return NGX_OK;
+        }
+
+        size += cl->buf->last - cl->buf->pos;
+    }
+
+    kind = ctx->route->body;
+
+    if (kind == HAI_BODY_NONE || (kind == HAI_BODY_OPTIONAL && size == 0)) {
+
+        if (size) {
+            (void) ngx_http_hoody_ai_refuse(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_BODY);
+            return NGX_OK;
+        }
+
+        ctx->state = NGX_HTTP_HOODY_AI_READY;
+        return ngx_http_hoody_ai_set_credential_of(r, ctx);
+    }
+
+    if (kind != HAI_BODY_JSON && ngx_http_hoody_ai_is_form(r)) {
+        ctx->state = NGX_HTTP_HOODY_AI_READY;
+        return ngx_http_hoody_ai_set_credential_of(r, ctx);
+    }
+
+    if (size == 0) {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_BODY);
+        return NGX_OK;
+    }
+
+    ctx->state = NGX_HTTP_HOODY_AI_SCANNING;
+    ctx->scan_chain = r->request_body->bufs;
+    ctx->scan_pos = 0;
+
+    if (size <= NGX_HTTP_HOODY_AI_SCAN_SLICE) {
+
+        ctx->scanner = ngx_http_hoody_ai_worker.scanner;
+        hai_json_reset(ctx->scanner);
+
+    } else {
+        ctx->scanner = hai_json_new();
+
+        if (ctx->scanner == NULL) {
+            (void) ngx_http_hoody_ai_refuse(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_INTERNAL);
+            return NGX_OK;
+        }
+
+        ctx->scan.handler = ngx_http_hoody_ai_scan_handler;
+        ctx->scan.data = ctx;
+        ctx->scan.log = r->connection->log;
+    }
+
+    return ngx_http_hoody_ai_scan(r, ctx);
+}
+
+
+/* one slice of the body; a large one does not keep the others waiting */
+
+static ngx_int_t
+ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
+{
+    size_t                 n, left;
+    ngx_buf_t             *b;
+    enum hai_json_status   st;
+
+    left = NGX_HTTP_HOODY_AI_SCAN_SLICE;
+    st = HAI_JSON_OK;
+
+    while (ctx->scan_chain && st == HAI_JSON_OK) {
+
+        if (left == 0) {
+            ngx_post_event(&ctx->scan, &ngx_posted_next_events);
+            return NGX_AGAIN;
+        }
+
+        b = ctx->scan_chain->buf;
+
+        n = b->last - b->pos - ctx->scan_pos;
+        n = ngx_min(n, left);
+
+        if (n) {
+            st = hai_json_feed(ctx->scanner, b->pos + ctx->scan_pos, n);
+            ctx->scan_pos += n;
+            left -= n;
+        }
+
+        if (b->pos + ctx->scan_pos == b->last) {
+            ctx->scan_chain = ctx->scan_chain->next;
+            ctx->scan_pos = 0;
+        }
+    }
+
+    if (st == HAI_JSON_OK) {
+        st = hai_json_finish(ctx->scanner);
+    }
+
+    if (st != HAI_JSON_OK) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "hoody_ai: request body refused at byte %uL: %s",
+                      hai_json_error_offset(ctx->scanner),
+                      hai_json_strerror(st));
+
+        (void) ngx_http_hoody_ai_refuse(r, ctx,
+                                        st == HAI_JSON_NO_MEMORY
+                                          ? NGX_HTTP_HOODY_AI_R_INTERNAL
+                                          : NGX_HTTP_HOODY_AI_R_BODY);
+        return NGX_OK;
+    }
+
+    return ngx_http_hoody_ai_scanned(r, ctx);
+}
+
+
+static void
+ngx_http_hoody_ai_scan_handler(ngx_event_t *ev)
+{
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_hoody_ai_ctx_t  *ctx;
+
+    ctx = ev->data;
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    if (ctx->state != NGX_HTTP_HOODY_AI_SCANNING) {
+        /* ended meanwhile */
+        return;
+    }
+
+    if (ngx_http_hoody_ai_scan(r, ctx) == NGX_AGAIN) {
+        return;
+    }
+
+    ngx_http_hoody_ai_resume(r);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_scanned(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
+{
+    const struct hai_json_facts   *facts;
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
+
+    facts = hai_json_facts(ctx->scanner);
+
+    if (!hlcf->stored
+        && (facts->file_id
+            || facts->top[HAI_KEY_PREVIOUS_RESPONSE_ID].end
+            || facts->top[HAI_KEY_CONVERSATION].end
+            || (facts->top[HAI_KEY_PROMPT].end
+                && facts->top[HAI_KEY_PROMPT].type == '{')))
+    {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_STORED);
+        return NGX_OK;
+    }
+
+    ctx->stream = facts->stream;
+
+    if (facts->model_len) {
+        ctx->model.data = ngx_pnalloc(r->pool, facts->model_len);
+
+        if (ctx->model.data == NULL) {
+            (void) ngx_http_hoody_ai_refuse(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_INTERNAL);
+            return NGX_OK;
+        }
+
+        ctx->model.len = facts->model_len;
+        ngx_memcpy(ctx->model.data, facts->model, facts->model_len);
+    }
+
+    ctx->state = NGX_HTTP_HOODY_AI_READY;
+
+    if (hlcf->model_prefix == NGX_HTTP_HOODY_AI_PREFIX_STRIP
+        && ctx->model.len
+        && ngx_http_hoody_ai_strip_prefix(r, ctx, &facts->top[HAI_KEY_MODEL])
+           != NGX_OK)
+    {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+        return NGX_OK;
+    }
+
+    return ngx_http_hoody_ai_set_credential_of(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_is_form(ngx_http_request_t *r)
+{
+    size_t            n;
+    ngx_table_elt_t  *h;
+
+    h = r->headers_in.content_type;
+    n = sizeof("multipart/form-data") - 1;
+
+    return h && h->value.len >= n
+           && ngx_strncasecmp(h->value.data, (u_char *) "multipart/form-data",
+                              n)
+              == 0
+           && (h->value.len == n || h->value.data[n] == ';'
+               || h->value.data[n] == ' ');
+}
+
+
+/*
+ * A variable is evaluated afresh: a map of $hoody_ai_model may have been asked
+ * before the model was known, and nginx keeps what it was then.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_set_credential_of(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ngx_str_t                          name;
+    ngx_uint_t                         i, *index;
+    ngx_http_hoody_ai_loc_conf_t      *hlcf;
+    ngx_http_hoody_ai_named_secret_t  *ns;
+
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
+
+    if (hlcf->credential == NULL || hlcf->secret) {
+        ctx->secret = hlcf->secret;
+        return NGX_OK;
+    }
+
+    index = hlcf->credential->flushes;
+
+    if (index) {
+        while (*index != (ngx_uint_t) -1) {
+            r->variables[*index].valid = 0;
+            r->variables[*index].not_found = 0;
+            index++;
+        }
+    }
+
+    if (ngx_http_complex_value(r, hlcf->credential, &name) != NGX_OK) {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+        return NGX_OK;
+    }
+
+    ns = ngx_http_hoody_ai_worker.conf->secrets.elts;
+
+    for (i = 0; i < ngx_http_hoody_ai_worker.conf->secrets.nelts; i++) {
+
+        if (ns[i].name.len == name.len
+            && ngx_strncmp(ns[i].name.data, name.data, name.len) == 0)
+        {
+            ctx->secret = ns[i].secret;
+            return NGX_OK;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "hoody_ai: \"hoody_ai_credential\" gave \"%V\", which is no "
+                  "secret's name", &name);
+
+    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_NO_PROVIDER);
+
+    return NGX_OK;
+}
+
+
+/* "openai/gpt-4o" goes out as "gpt-4o" */
+
+static ngx_int_t
+ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value)
+{
+    u_char     *p, *last, *dst;
+    size_t      len;
+    ngx_str_t   text;
+
+    last = ctx->model.data + ctx->model.len;
+
+    p = ngx_strlchr(ctx->model.data, last, '/');
+
+    if (p == NULL || p == ctx->model.data || p + 1 == last) {
+        return NGX_OK;
+    }
+
+    p++;
+    len = last - p;
+
+    if (value->end - value->start == ctx->model.len + 2) {
+
+        /* nothing is escaped: the bytes before the name go */
+
+        ngx_str_null(&text);
+
+        return ngx_http_hoody_ai_splice(r, value->start + 1,
+                                        value->start + 1
+                                        + (p - ctx->model.data), &text);
+    }
+
+    /* the model holds no control characters (hai_json.h) */
+
+    text.data = ngx_pnalloc(r->pool, 2 * len + 2);
+    if (text.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    dst = text.data;
+    *dst++ = '"';
+
+    for ( /* void */ ; p < last; p++) {
+
+        if (*p == '"' || *p == '\\') {
+            *dst++ = '\\';
+        }
+
+        *dst++ = *p;
+    }
+
+    *dst++ = '"';
+    text.len = dst - text.data;
+
+    return ngx_http_hoody_ai_splice(r, value->start, value->end, &text);
+}
+
+
+/*
+ * Replaces the bytes [start, end) of the body by text: the chain gets new
+ * buffers that point into the old ones, no other byte is copied or changed.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_splice(ngx_http_request_t *r, uint64_t start, uint64_t end,
+    ngx_str_t *text)
+{
+    off_t         size;
+    u_char       *p, *last;
+    uint64_t      pos, next;
+    ngx_buf_t    *b, *src;
+    ngx_uint_t    i, done;
+    ngx_chain_t  *cl, *in, *out, **ll;
+
+    out = NULL;
+    ll = &out;
+    pos = 0;
+    size = 0;
+    done = (text->len == 0);
+
+    for (in = r->request_body->bufs; in; in = in->next) {
+
+        src = in->buf;
+        next = pos + (src->last - src->pos);
+
+        /* what stays: before start, then the text, then from end on */
+
+        for (i = 0; i < 3; i++) {
+
+            if (i == 0 && pos < start) {
+                p = src->pos;
+                last = src->pos + (ngx_min(next, start) - pos);
+
+            } else if (i == 1 && !done && next >= start) {
+                p = text->data;
+                last = text->data + text->len;
+                done = 1;
+
+            } else if (i == 2 && next > end) {
+                p = src->pos + (ngx_max(pos, end) - pos);
+                last = src->last;
+
+            } else {
+                continue;
+            }
+
+            b = ngx_calloc_buf(r->pool);
+            cl = ngx_alloc_chain_link(r->pool);
+
+            if (b == NULL || cl == NULL) {
+                return NGX_ERROR;
+            }
+
+            b->start = p;
+            b->pos = p;
+            b->last = last;
+            b->end = last;
+            b->memory = 1;
+
+            cl->buf = b;
+            *ll = cl;
+            ll = &cl->next;
+
+            size += last - p;
+        }
+
+        pos = next;
+    }
+
+    *ll = NULL;
+
+    r->request_body->bufs = out;
+    r->headers_in.content_length_n = size;
+
+    return NGX_OK;
+}

@@ -1,0 +1,351 @@
+
+/*
+ * The requests of this worker that wait or run, by claim, and the ways to end
+ * one.  A change in the registry never ends a request from within the replica:
+ * it posts the request's own event, which judges it from the event loop.
+ *
+ *     state        how it ends
+ *
+ *     WAITING      the phases go on, the access handler answers
+ *     ADMITTED ..
+ *     SCANNING     403; the rest of the body is not read
+ *     READY, SENT  the provider's connection is closed, 403
+ *     STREAMING    filter.c: a typed last event, or the connection is cut
+ */
+
+
+#include "ngx_http_hoody_ai_module.h"
+
+
+struct ngx_http_hoody_ai_live_s {
+    ngx_str_node_t   node;
+    ngx_queue_t      requests;
+    size_t           body_memory;
+};
+
+
+static void ngx_http_hoody_ai_live_changed(void *data, ngx_str_t *claim);
+static void ngx_http_hoody_ai_live_all(void *data);
+static void ngx_http_hoody_ai_live_each(void *data,
+    void (*each)(void *arg, ngx_str_t *claim), void *arg);
+static void ngx_http_hoody_ai_live_post(ngx_http_hoody_ai_live_t *live);
+static ngx_http_hoody_ai_live_t *ngx_http_hoody_ai_live_find(ngx_str_t *claim);
+static void ngx_http_hoody_ai_judge(ngx_event_t *ev);
+static void ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx);
+
+
+static ngx_rbtree_t       ngx_http_hoody_ai_live_tree;
+static ngx_rbtree_node_t  ngx_http_hoody_ai_live_sentinel;
+static ngx_uint_t         ngx_http_hoody_ai_live_count;
+
+
+ngx_http_hoody_ai_replica_events_t  ngx_http_hoody_ai_live_events = {
+    ngx_http_hoody_ai_live_changed,
+    ngx_http_hoody_ai_live_all,
+    ngx_http_hoody_ai_live_each,
+    NULL
+};
+
+
+void
+ngx_http_hoody_ai_live_init(void)
+{
+    ngx_rbtree_init(&ngx_http_hoody_ai_live_tree,
+                    &ngx_http_hoody_ai_live_sentinel,
+                    ngx_str_rbtree_insert_value);
+
+    ngx_http_hoody_ai_live_count = 0;
+}
+
+
+ngx_uint_t
+ngx_http_hoody_ai_live_requests(void)
+{
+    return ngx_http_hoody_ai_live_count;
+}
+
+
+static ngx_http_hoody_ai_live_t *
+ngx_http_hoody_ai_live_find(ngx_str_t *claim)
+{
+    return (ngx_http_hoody_ai_live_t *)
+               ngx_str_rbtree_lookup(&ngx_http_hoody_ai_live_tree, claim,
+                                     ngx_murmur_hash2(claim->data,
+                                                      claim->len));
+}
+
+
+/* enters the request once; its cleanup takes it out */
+
+ngx_int_t
+ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ngx_http_hoody_ai_live_t  *live;
+
+    if (ctx->live) {
+        return NGX_OK;
+    }
+
+    live = ngx_http_hoody_ai_live_find(&ctx->claim);
+
+    if (live == NULL) {
+
+        live = ngx_alloc(sizeof(ngx_http_hoody_ai_live_t) + ctx->claim.len,
+                         ctx->request->connection->log);
+        if (live == NULL) {
+            return NGX_ERROR;
+        }
+
+        live->node.str.len = ctx->claim.len;
+        live->node.str.data = (u_char *) live
+                              + sizeof(ngx_http_hoody_ai_live_t);
+        ngx_memcpy(live->node.str.data, ctx->claim.data, ctx->claim.len);
+
+        live->node.node.key = ngx_murmur_hash2(ctx->claim.data,
+                                               ctx->claim.len);
+        live->body_memory = 0;
+
+        ngx_queue_init(&live->requests);
+        ngx_rbtree_insert(&ngx_http_hoody_ai_live_tree, &live->node.node);
+    }
+
+    ctx->live = live;
+    ngx_queue_insert_tail(&live->requests, &ctx->queue);
+
+    ctx->judge.handler = ngx_http_hoody_ai_judge;
+    ctx->judge.data = ctx;
+    ctx->judge.log = ctx->request->connection->log;
+    ctx->judge.cancelable = 1;
+
+    ngx_http_hoody_ai_live_count++;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_hoody_ai_live_remove(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ngx_http_hoody_ai_live_t  *live;
+
+    live = ctx->live;
+
+    if (live == NULL) {
+        return;
+    }
+
+    ctx->live = NULL;
+
+    if (ctx->judge.timer_set) {
+        ngx_del_timer(&ctx->judge);
+    }
+
+    if (ctx->judge.posted) {
+        ngx_delete_posted_event(&ctx->judge);
+    }
+
+    ngx_queue_remove(&ctx->queue);
+    ngx_http_hoody_ai_live_count--;
+
+    if (ngx_queue_empty(&live->requests)) {
+        ngx_rbtree_delete(&ngx_http_hoody_ai_live_tree, &live->node.node);
+        ngx_free(live);
+    }
+}
+
+
+/* the wait is counted from its beginning, however often it is renewed */
+
+void
+ngx_http_hoody_ai_live_wait(ngx_http_hoody_ai_ctx_t *ctx, ngx_msec_t timeout)
+{
+    if (!ctx->judge.timer_set) {
+        ngx_add_timer(&ctx->judge, timeout);
+    }
+}
+
+
+/* adds to, or takes from, what the bodies of this claim occupy */
+
+size_t
+ngx_http_hoody_ai_live_body_memory(ngx_http_hoody_ai_ctx_t *ctx,
+    ssize_t change)
+{
+    if (ctx->live == NULL) {
+        return 0;
+    }
+
+    ctx->live->body_memory += change;
+
+    return ctx->live->body_memory;
+}
+
+
+static void
+ngx_http_hoody_ai_live_post(ngx_http_hoody_ai_live_t *live)
+{
+    ngx_queue_t              *q;
+    ngx_http_hoody_ai_ctx_t  *ctx;
+
+    for (q = ngx_queue_head(&live->requests);
+         q != ngx_queue_sentinel(&live->requests);
+         q = ngx_queue_next(q))
+    {
+        ctx = ngx_queue_data(q, ngx_http_hoody_ai_ctx_t, queue);
+
+        ngx_post_event(&ctx->judge, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_http_hoody_ai_live_changed(void *data, ngx_str_t *claim)
+{
+    ngx_http_hoody_ai_live_t  *live;
+
+    live = ngx_http_hoody_ai_live_find(claim);
+
+    if (live) {
+        ngx_http_hoody_ai_live_post(live);
+    }
+}
+
+
+static void
+ngx_http_hoody_ai_live_all(void *data)
+{
+    ngx_rbtree_t       *tree;
+    ngx_rbtree_node_t  *node;
+
+    tree = &ngx_http_hoody_ai_live_tree;
+
+    if (tree->root == tree->sentinel) {
+        return;
+    }
+
+    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
+         node;
+         node = ngx_rbtree_next(tree, node))
+    {
+        ngx_http_hoody_ai_live_post((ngx_http_hoody_ai_live_t *) node);
+    }
+}
+
+
+static void
+ngx_http_hoody_ai_live_each(void *data,
+    void (*each)(void *arg, ngx_str_t *claim), void *arg)
+{
+    ngx_rbtree_t              *tree;
+    ngx_rbtree_node_t         *node;
+    ngx_http_hoody_ai_live_t  *live;
+
+    tree = &ngx_http_hoody_ai_live_tree;
+
+    if (tree->root == tree->sentinel) {
+        return;
+    }
+
+    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
+         node;
+         node = ngx_rbtree_next(tree, node))
+    {
+        live = (ngx_http_hoody_ai_live_t *) node;
+
+        each(arg, &live->node.str);
+    }
+}
+
+
+static void
+ngx_http_hoody_ai_judge(ngx_event_t *ev)
+{
+    ngx_uint_t                   wait;
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_hoody_ai_ctx_t     *ctx;
+    ngx_http_hoody_ai_reason_e   reason;
+
+    ctx = ev->data;
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    if (ctx->state == NGX_HTTP_HOODY_AI_WAITING) {
+
+        if (ev->timedout) {
+            ev->timedout = 0;
+            ctx->wait_over = 1;
+        }
+
+        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                       "hoody_ai: request goes on after waiting");
+
+        r->read_event_handler = ngx_http_block_reading;
+        r->write_event_handler = ngx_http_core_run_phases;
+
+        ngx_http_core_run_phases(r);
+        ngx_http_run_posted_requests(c);
+
+        return;
+    }
+
+    if (ctx->state == NGX_HTTP_HOODY_AI_REFUSED) {
+        return;
+    }
+
+    reason = ngx_http_hoody_ai_decide(ctx, &wait);
+
+    if (wait || reason == NGX_HTTP_HOODY_AI_OK) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                  "hoody_ai: access of container \"%V\" ends: %V",
+                  &ctx->container, &ngx_http_hoody_ai_refusals[reason].reason);
+
+    ngx_http_hoody_ai_end(ctx);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    if (ctx->state == NGX_HTTP_HOODY_AI_STREAMING) {
+        ctx->reason = NGX_HTTP_HOODY_AI_R_REVOKED;
+        ctx->ended = 1;
+
+        ngx_http_hoody_ai_upstream_close(r);
+
+        ngx_http_finalize_request(r, ngx_http_hoody_ai_filter_cut(r, ctx));
+        return;
+    }
+
+    if (ctx->state < NGX_HTTP_HOODY_AI_READY) {
+
+        /* the body may not have been read to its end */
+
+        r->keepalive = 0;
+        r->lingering_close = 1;
+
+        if (r->connection->read->timer_set) {
+            ngx_del_timer(r->connection->read);
+        }
+
+        r->read_event_handler = ngx_http_block_reading;
+    }
+
+    rc = ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_REVOKED);
+
+    ngx_http_hoody_ai_upstream_close(r);
+
+    ngx_http_finalize_request(r, rc);
+}
