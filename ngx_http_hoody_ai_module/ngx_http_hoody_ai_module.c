@@ -75,7 +75,7 @@ static ngx_command_t  ngx_http_hoody_ai_commands[] = {
       NULL },
 
     { ngx_string("hoody_ai_secret"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE234,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE23|NGX_CONF_TAKE4,
       ngx_http_hoody_ai_set_secret,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
@@ -412,7 +412,7 @@ ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
     /* the module counts, and keeps bodies in memory */
 
     clcf->client_max_body_size = 0;
-    clcf->client_body_in_file_only = NGX_HTTP_REQUEST_BODY_FILE_OFF;
+    clcf->client_body_in_file_only = 0;
     clcf->client_body_in_single_buffer = 0;
 
     if (clcf->client_body_buffer_size < NGX_HTTP_HOODY_AI_BODY_BUFFER) {

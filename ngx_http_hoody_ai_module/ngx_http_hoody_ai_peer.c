@@ -13,6 +13,10 @@
 
 #include "ngx_http_hoody_ai_module.h"
 
+#if (NGX_LINUX)
+#include <poll.h>
+#endif
+
 
 typedef struct {
     int                           pidfd;
