@@ -1,0 +1,129 @@
+
+/*
+ * One connection to Redis on the worker's event loop: nginx owns socket and
+ * timers, hiredis is the codec.  RESP2 only.  Knows nothing of the registry.
+ */
+
+
+#ifndef _NGX_HTTP_HOODY_AI_REDIS_H_INCLUDED_
+#define _NGX_HTTP_HOODY_AI_REDIS_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+/* most arguments of one command */
+#define NGX_HTTP_HOODY_AI_REDIS_ARGS  1024
+
+
+typedef struct ngx_http_hoody_ai_redis_s        ngx_http_hoody_ai_redis_t;
+typedef struct ngx_http_hoody_ai_redis_reply_s  ngx_http_hoody_ai_redis_reply_t;
+
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_REDIS_STRING = 0,
+    NGX_HTTP_HOODY_AI_REDIS_STATUS,
+    NGX_HTTP_HOODY_AI_REDIS_ERROR,
+    NGX_HTTP_HOODY_AI_REDIS_INTEGER,
+    NGX_HTTP_HOODY_AI_REDIS_NIL,
+    NGX_HTTP_HOODY_AI_REDIS_ARRAY
+} ngx_http_hoody_ai_redis_type_e;
+
+
+struct ngx_http_hoody_ai_redis_reply_s {
+    ngx_http_hoody_ai_redis_type_e      type;
+    int64_t                             integer;
+    ngx_str_t                           str;     /* STRING, STATUS, ERROR */
+    ngx_uint_t                          n;       /* ARRAY */
+    ngx_http_hoody_ai_redis_reply_t   **element; /* none of them is NULL */
+};
+
+
+/*
+ * Called once for every command, in the order of the commands.  The reply is
+ * freed on return.  It is NULL when the connection was lost or closed before
+ * the answer: then only "arg" may be released, no command may be sent.
+ */
+typedef void (*ngx_http_hoody_ai_redis_reply_pt)(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+
+
+typedef struct {
+    ngx_addr_t   *addr;
+    ngx_str_t     name;                /* for log lines */
+    ngx_int_t     db;
+    ngx_str_t     user;                /* both empty: no AUTH */
+    ngx_str_t     password;
+    ngx_msec_t    connect_timeout;     /* until ready */
+    ngx_msec_t    reply_timeout;       /* without a byte while one is due */
+    size_t        max_reply;           /* bytes of one reply */
+    size_t        max_output;          /* bytes waiting to be sent */
+    ngx_uint_t    max_elements;        /* of all arrays in one reply */
+    ngx_uint_t    max_outstanding;     /* commands without an answer */
+
+    /* the handshake is done: commands may be sent */
+    void        (*ready)(void *data);
+
+    /*
+     * The connection is gone, "cause" says why (no secret in it, not to be
+     * kept).  Called once and from the event loop only, never from within a
+     * function of this header; not called after ..._redis_close().
+     */
+    void        (*closed)(void *data, ngx_str_t *cause);
+
+    /* a pub/sub message; NULL: a message is a protocol error */
+    void        (*message)(void *data, ngx_http_hoody_ai_redis_reply_t *reply);
+
+    void         *data;
+} ngx_http_hoody_ai_redis_peer_t;
+
+
+/*
+ * Starts to connect.  "peer" stays owned by the caller and must outlive the
+ * connection.  NULL without memory; every other failure, also an immediate
+ * one, comes through closed().
+ */
+ngx_http_hoody_ai_redis_t *ngx_http_hoody_ai_redis_open(
+    ngx_http_hoody_ai_redis_peer_t *peer);
+
+/*
+ * Closes and frees the connection.  The handlers of commands that wait are
+ * called with NULL.  May be called from within any handler.
+ */
+void ngx_http_hoody_ai_redis_close(ngx_http_hoody_ai_redis_t *rc);
+
+/*
+ * Gives the connection up: closed() follows with this cause before control
+ * returns to the event loop's wait.
+ */
+void ngx_http_hoody_ai_redis_abort(ngx_http_hoody_ai_redis_t *rc,
+    const char *cause);
+
+/*
+ * Queues a command; it is sent before control returns to the event loop's
+ * wait.  "handler" may be NULL: the reply is dropped.  NGX_ERROR: over a
+ * ceiling, without memory or not ready; nothing was queued, the connection
+ * stays as it is and "handler" will not be called.
+ */
+ngx_int_t ngx_http_hoody_ai_redis_send(ngx_http_hoody_ai_redis_t *rc,
+    ngx_http_hoody_ai_redis_reply_pt handler, void *arg, ngx_uint_t argc,
+    ngx_str_t *argv);
+
+/* commands without an answer, bytes waiting to be sent */
+ngx_uint_t ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc);
+size_t ngx_http_hoody_ai_redis_unsent(ngx_http_hoody_ai_redis_t *rc);
+
+/* of the server; known once the connection is ready */
+ngx_str_t *ngx_http_hoody_ai_redis_run_id(ngx_http_hoody_ai_redis_t *rc);
+
+/* is the answer of ROLE that of a master? */
+ngx_uint_t ngx_http_hoody_ai_redis_is_master(
+    ngx_http_hoody_ai_redis_reply_t *reply);
+
+/* a string or status of exactly these bytes? */
+ngx_uint_t ngx_http_hoody_ai_redis_is(ngx_http_hoody_ai_redis_reply_t *reply,
+    const char *text);
+
+
+#endif /* _NGX_HTTP_HOODY_AI_REDIS_H_INCLUDED_ */
