@@ -221,10 +221,20 @@ ngx_http_hoody_ai_decide(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t *wait)
 
     *wait = (verdict == NGX_HTTP_HOODY_AI_WAIT);
 
-    if ((verdict == NGX_HTTP_HOODY_AI_ADMIT
-         || verdict == NGX_HTTP_HOODY_AI_DISABLED)
-        && ctx->container.data == NULL)
+    if (verdict != NGX_HTTP_HOODY_AI_ADMIT
+        && verdict != NGX_HTTP_HOODY_AI_DISABLED)
     {
+        return ngx_http_hoody_ai_verdicts[verdict];
+    }
+
+    if (view.bare
+        && ngx_http_hoody_ai_peer_bare_safe(&ctx->source.cgroup, view.bare_at)
+           != NGX_OK)
+    {
+        return NGX_HTTP_HOODY_AI_R_WRONG_SOURCE;
+    }
+
+    if (ctx->container.data == NULL) {
         pool = ctx->request->pool;
 
         if (ngx_http_hoody_ai_copy_str(pool, &ctx->container, &view.name)

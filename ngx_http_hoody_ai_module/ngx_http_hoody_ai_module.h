@@ -282,6 +282,7 @@ void ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h);
 
 ngx_int_t ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c,
     ngx_str_t *cgroup);
+ngx_int_t ngx_http_hoody_ai_peer_bare_safe(ngx_str_t *cgroup, size_t at);
 
 
 /* ngx_http_hoody_ai_access.c */

@@ -213,6 +213,48 @@ ngx_http_hoody_ai_pid_alive(int pidfd)
 }
 
 
+/*
+ * May the cgroup at offset "at" of the path be known by its bare name?  Only
+ * where nobody but host root can make folders beside it: a container that
+ * manages its own cgroup makes what names it likes below that.
+ */
+
+ngx_int_t
+ngx_http_hoody_ai_peer_bare_safe(ngx_str_t *cgroup, size_t at)
+{
+    u_char       *p, *last;
+    struct stat   st;
+    char          name[PATH_MAX];
+    const char   *root;
+
+    /* the tree of version 2 alone, or beside those of version 1 */
+
+    root = (stat("/sys/fs/cgroup/cgroup.controllers", &st) == 0)
+           ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
+
+    if (at > cgroup->len) {
+        return NGX_DECLINED;
+    }
+
+    last = (u_char *) name + sizeof(name) - 1;
+    p = ngx_slprintf((u_char *) name, last, "%s%*s", root, at, cgroup->data);
+
+    if (p == last) {
+        return NGX_DECLINED;
+    }
+
+    *p = '\0';
+
+    if (lstat(name, &st) == -1 || !S_ISDIR(st.st_mode) || st.st_uid != 0
+        || (st.st_mode & (S_IWGRP|S_IWOTH)))
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
 static ssize_t
 ngx_http_hoody_ai_read_proc(char *name, u_char *buf, size_t size)
 {
@@ -247,6 +289,13 @@ ngx_http_hoody_ai_read_proc(char *name, u_char *buf, size_t size)
 
 ngx_int_t
 ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c, ngx_str_t *cgroup)
+{
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_peer_bare_safe(ngx_str_t *cgroup, size_t at)
 {
     return NGX_DECLINED;
 }
