@@ -43,6 +43,7 @@ ngx_http_hoody_ai_replica_events_t  ngx_http_hoody_ai_live_events = {
     ngx_http_hoody_ai_live_changed,
     ngx_http_hoody_ai_live_all,
     ngx_http_hoody_ai_live_each,
+    NULL,
     NULL
 };
 
