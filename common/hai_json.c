@@ -1,0 +1,1339 @@
+/*
+ * The scanner of request bodies, see hai_json.h for what it promises.
+ *
+ * It is a state machine without a tree.  Between two calls of
+ * hai_json_feed() the whole knowledge is
+ *
+ *   state    what the next byte may be (enum state below),
+ *   frames   one per open object or array: which kind, which checks apply in
+ *            it and in what it holds, where its keys begin,
+ *   keys     one 64-bit word for each key of each open object in which a
+ *            repeated key is refused, as a stack over all frames,
+ *   kept     the beginning of a key or of the model, while it cannot be read
+ *            in place because it holds escapes or arrives in pieces.
+ *
+ *   START ---{---> FIRST_KEY --"--> [string] ---> COLON --:--> VALUE
+ *                     |                ^                        |  | { [
+ *                     } (close)        "                        |  +--> FIRST_
+ *                     v                |                        v       KEY or
+ *   DONE <--(last)- AFTER -----,-----> KEY (object)     [string, number,  _ITEM
+ *                     ^  \-----,-----> VALUE (array)     literal]
+ *                     |                                         |
+ *                     +-----------------------------------------+
+ *
+ * Tokens are read in place as long as their bytes are there; the states of
+ * the second half of the enum are entered only where the input ends inside
+ * a token.  So a split costs time once, and a refusal has the same status
+ * and the same offset however the body was split: grammar is judged byte by
+ * byte, what a key or the model means at its closing quote.
+ *
+ * Nearly all bytes of a chat body are the inside of long strings; those are
+ * passed over by hai_json_skip.c, which never refuses.  The byte-wise code
+ * here says what is wrong, so that no refusal depends on the processor.
+ *
+ * Repeated keys: a key up to 7 bytes is its own word, a longer one is its
+ * keyed SipHash-1-3.  Equal keys always have equal words; two different long
+ * keys have them with a chance of 2^-63, and then the body is refused
+ * although it is innocent.  Up to LINEAR_KEYS words of an object are compared
+ * one by one; a larger object moves into a hash table whose order depends on
+ * the random seed, so nobody can choose keys that collide.  All open objects
+ * share that table: entries leave it in the opposite order of their coming,
+ * which keeps open addressing without tombstones correct.
+ */
+
+#include "hai_json.h"
+
+#include "hai_json_skip.h"
+#include "hai_sip.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define LINEAR_KEYS 32   /* keys of an object before the table takes over */
+#define FIRST_KEYS 128   /* key words without any allocation */
+#define FIRST_SLOTS 256  /* of the table; a power of two */
+#define KEPT_BYTES 264   /* more than the model and any folded name needs */
+#define FOLDED_BYTES 24  /* more than the longest deciding key */
+
+#define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
+
+enum state {
+    ST_START,      /* before the opening brace */
+    ST_FIRST_KEY,  /* behind an opening brace: a key or the closing brace */
+    ST_KEY,        /* behind a comma in an object */
+    ST_COLON,      /* behind a key */
+    ST_FIRST_ITEM, /* behind an opening bracket: a value or the closing one */
+    ST_VALUE,      /* behind a colon, or behind a comma in an array */
+    ST_AFTER,      /* behind a value */
+    ST_DONE,       /* behind the closing brace of the body */
+
+    ST_STRING,     /* inside a string, at a character */
+    ST_CHARACTER,  /* inside a UTF-8 sequence */
+    ST_ESCAPE,     /* behind a backslash */
+    ST_HEX,        /* inside the four digits of an escape */
+    ST_SURROGATE,  /* behind a high surrogate: only a backslash may follow */
+    ST_SURROGATE_U,/* ... and then only a u */
+    ST_LITERAL,    /* inside true, false or null */
+    ST_MINUS,      /* a number: behind the minus */
+    ST_ZERO,       /* behind a leading zero */
+    ST_INTEGER,    /* behind any other digit */
+    ST_POINT,      /* behind the decimal point */
+    ST_FRACTION,   /* behind a digit of the fraction */
+    ST_EXP,        /* behind the e */
+    ST_EXP_SIGN,   /* behind its sign */
+    ST_EXP_DIGIT   /* behind a digit of the exponent */
+};
+
+/* What a string is for. */
+enum purpose { FOR_NOTHING, FOR_KEY, FOR_MODEL };
+
+/* Checks that apply to the keys of an object. */
+enum {
+    CHECK_REPEATED = 1, /* no key twice */
+    CHECK_ROLE = 2      /* nothing that only looks like role, content, type */
+};
+
+struct frame {
+    uint32_t first_key; /* index of its first word in the key stack */
+    uint8_t object;
+    uint8_t checks;     /* that apply to its own keys */
+    uint8_t inside;     /* that apply in the value of the current key */
+    uint8_t in_table;   /* its keys are in the table */
+};
+
+struct hai_json {
+    enum hai_json_status status;
+    enum state state;
+    uint32_t depth;
+    int top_key;            /* enum hai_json_key whose value is due, or -1 */
+
+    const uint8_t *data;    /* this call's bytes ... */
+    uint64_t offset;        /* ... and where they begin in the body */
+    uint64_t error_offset;
+    uint64_t string_offset; /* of the opening quote of a key or the model */
+    hai_skip_fn *skip_strings;
+
+    enum purpose purpose;   /* of the string that is being read */
+    uint8_t utf8_left;      /* ST_CHARACTER: bytes to come, and the range */
+    uint8_t utf8_low;       /* of the next one */
+    uint8_t utf8_high;
+    uint8_t hex_left;       /* ST_HEX */
+    bool kept_nul;
+    uint32_t hex;
+    uint32_t high_surrogate; /* or 0 */
+    const char *literal;     /* ST_LITERAL: what must follow */
+
+    size_t kept_len;        /* bytes so far, also those beyond kept[] */
+    uint64_t kept_word;     /* bytes that do not fill a word yet */
+    struct hai_sip kept_sip;
+
+    uint64_t *keys;         /* first_keys or allocated */
+    size_t nkeys;
+    size_t keys_size;
+    uint64_t *table;        /* 0: free slot */
+    size_t table_size;
+    size_t table_used;
+    uint64_t seed[2];
+
+    struct hai_json_facts facts;
+    uint8_t kept[KEPT_BYTES];
+    struct frame frames[HAI_JSON_MAX_DEPTH + 1]; /* [0] is not used */
+    uint64_t first_keys[FIRST_KEYS];
+};
+
+/* In the order of enum hai_json_key. */
+static const struct {
+    char name[FOLDED_BYTES];
+    uint8_t len;
+    uint8_t inside; /* checks in its value */
+} top_keys[HAI_KEY_COUNT] = {
+    { "model", 5, 0 },
+    { "stream", 6, 0 },
+    { "messages", 8, CHECK_REPEATED | CHECK_ROLE },
+    { "system", 6, CHECK_REPEATED | CHECK_ROLE },
+    { "instructions", 12, CHECK_REPEATED },
+    { "input", 5, CHECK_REPEATED | CHECK_ROLE },
+    { "prompt", 6, 0 },
+    { "tools", 5, CHECK_REPEATED },
+    { "previous_response_id", 20, 0 },
+    { "conversation", 12, 0 }
+};
+
+static _Atomic uint64_t process_seed[2];
+
+
+/* --- refusing ----------------------------------------------------------- */
+
+static uint64_t offset_of(const struct hai_json *js, const uint8_t *p) {
+    return js->offset + (uint64_t) (p - js->data);
+}
+
+/* Returns NULL, which ends every loop over the bytes. */
+static const uint8_t *refuse_at(struct hai_json *js, uint64_t offset,
+                                enum hai_json_status status) {
+    js->status = status;
+    js->error_offset = offset;
+    return NULL;
+}
+
+static const uint8_t *refuse(struct hai_json *js, const uint8_t *p,
+                             enum hai_json_status status) {
+    return refuse_at(js, offset_of(js, p), status);
+}
+
+
+/* --- keys: their words -------------------------------------------------- */
+
+/* Up to 7 bytes as a number. */
+static uint64_t load_rest(const uint8_t *p, size_t n) {
+    if (n >= 4) {
+        return load32(p) | load32(p + n - 4) << 8 * (n - 4);
+    }
+    if (n == 0) {
+        return 0;
+    }
+    return (uint64_t) p[0] | (uint64_t) p[n / 2] << 8 * (n / 2)
+           | (uint64_t) p[n - 1] << 8 * (n - 1);
+}
+
+static uint64_t hash(const struct hai_json *js, const uint8_t *p,
+                     size_t len) {
+    struct hai_sip s;
+    size_t n;
+
+    hai_sip_start(&s, js->seed);
+    for (n = len; n >= 8; n -= 8, p += 8) {
+        hai_sip_word(&s, load64(p));
+    }
+
+    return hai_sip_end(&s, load_rest(p, n), len);
+}
+
+/* Of the words of keys: a key up to 7 bytes as it is ... */
+static uint64_t short_key(uint64_t rest, size_t len) {
+    return rest | (uint64_t) (len + 1) << 56;
+}
+
+/* ... and the hash of a longer one has this bit. */
+#define LONG_KEY (UINT64_C(1) << 63)
+
+
+/* --- keys: what an object has already ----------------------------------- */
+
+/* What stands in the table for a key of the object at depth. */
+static uint64_t table_entry(const struct hai_json *js, uint64_t word,
+                            uint32_t depth) {
+    struct hai_sip s;
+    uint64_t entry;
+
+    hai_sip_start(&s, js->seed);
+    hai_sip_word(&s, word);
+    entry = hai_sip_end(&s, depth, 16);
+
+    return entry ? entry : 1;
+}
+
+/* Slot of the entry, or the free one where it would be put. */
+static size_t table_slot(const struct hai_json *js, uint64_t entry) {
+    size_t mask = js->table_size - 1;
+    size_t i = (size_t) entry & mask;
+
+    while (js->table[i] && js->table[i] != entry) {
+        i = (i + 1) & mask;
+    }
+
+    return i;
+}
+
+static size_t frame_end(const struct hai_json *js, uint32_t depth) {
+    return depth < js->depth ? js->frames[depth + 1].first_key : js->nkeys;
+}
+
+/*
+ * Makes the table ready for one more entry.  It is filled again in the order
+ * of the key stack, the order in which its entries came.
+ */
+static bool table_reserve(struct hai_json *js) {
+    size_t size;
+    uint64_t *table, entry;
+
+    if (js->table_used < js->table_size / 2) {
+        return true;
+    }
+
+    size = js->table_size ? js->table_size * 2 : FIRST_SLOTS;
+    table = calloc(size, sizeof(table[0]));
+    if (table == NULL) {
+        return false;
+    }
+
+    free(js->table);
+    js->table = table;
+    js->table_size = size;
+
+    for (uint32_t depth = 1; depth <= js->depth; depth++) {
+        if (js->frames[depth].in_table) {
+            for (size_t i = js->frames[depth].first_key;
+                 i < frame_end(js, depth); i++) {
+                entry = table_entry(js, js->keys[i], depth);
+                table[table_slot(js, entry)] = entry;
+            }
+        }
+    }
+
+    return true;
+}
+
+static enum hai_json_status table_add(struct hai_json *js, uint64_t word) {
+    uint64_t entry = table_entry(js, word, js->depth);
+    size_t slot;
+
+    if (!table_reserve(js)) {
+        return HAI_JSON_NO_MEMORY;
+    }
+
+    slot = table_slot(js, entry);
+    if (js->table[slot]) {
+        return HAI_JSON_DUPLICATE_KEY;
+    }
+
+    js->table[slot] = entry;
+    js->table_used++;
+    return HAI_JSON_OK;
+}
+
+/* Forgets the keys of the innermost object. */
+static void drop_keys(struct hai_json *js) {
+    struct frame *f = &js->frames[js->depth];
+    size_t slot;
+
+    if (f->in_table) {
+        for (size_t i = js->nkeys; i-- > f->first_key; ) {
+            slot = table_slot(js, table_entry(js, js->keys[i], js->depth));
+            js->table[slot] = 0;
+            js->table_used--;
+        }
+    }
+
+    js->nkeys = f->first_key;
+}
+
+static bool keys_reserve(struct hai_json *js) {
+    uint64_t *keys;
+
+    if (js->nkeys < js->keys_size) {
+        return true;
+    }
+
+    if (js->keys == js->first_keys) {
+        keys = malloc(2 * sizeof(js->first_keys));
+        if (keys) {
+            memcpy(keys, js->first_keys, sizeof(js->first_keys));
+        }
+    } else {
+        keys = realloc(js->keys, 2 * js->keys_size * sizeof(keys[0]));
+    }
+
+    if (keys == NULL) {
+        return false;
+    }
+
+    js->keys = keys;
+    js->keys_size *= 2;
+    return true;
+}
+
+static enum hai_json_status add_key(struct hai_json *js, uint64_t word) {
+    struct frame *f = &js->frames[js->depth];
+    size_t n = js->nkeys - f->first_key;
+    enum hai_json_status status;
+
+    if (js->nkeys == HAI_JSON_MAX_KEYS) {
+        return HAI_JSON_DEPTH;
+    }
+    if (!keys_reserve(js)) {
+        return HAI_JSON_NO_MEMORY;
+    }
+
+    if (n < LINEAR_KEYS) {
+        for (size_t i = f->first_key; i < js->nkeys; i++) {
+            if (js->keys[i] == word) {
+                return HAI_JSON_DUPLICATE_KEY;
+            }
+        }
+        js->keys[js->nkeys++] = word;
+        return HAI_JSON_OK;
+    }
+
+    if (!f->in_table) {
+        /* the stack is cut and grows again, so that at every moment it
+           names exactly what the table holds of this object */
+        js->nkeys = f->first_key;
+        f->in_table = 1;
+
+        for (size_t i = 0; i < n; i++) {
+            status = table_add(js, js->keys[js->nkeys]);
+            if (status != HAI_JSON_OK) {
+                return status;
+            }
+            js->nkeys++;
+        }
+    }
+
+    status = table_add(js, word);
+    if (status == HAI_JSON_OK) {
+        js->keys[js->nkeys++] = word;
+    }
+
+    return status;
+}
+
+
+/* --- keys: names that decide -------------------------------------------- */
+
+/*
+ * One step of Unicode case folding, as far as it ends in ASCII that occurs
+ * in a deciding key: the letter or letters at p, *n the bytes taken; NULL:
+ * p folds to something else.  Dotted and dotless i count as i, a combining
+ * dot above (what a dotted capital I leaves when folded) as nothing.
+ * Ligatures with f are left out, no deciding key has ff, fi or fl.
+ */
+static const char *fold(const uint8_t *p, size_t left, size_t *n) {
+    static const struct {
+        char from[4];
+        char to[3];
+    } folds[] = {
+        { "\xc3\x9f", "ss" },     /* U+00DF sharp s */
+        { "\xc4\xb0", "i" },      /* U+0130 I with dot above */
+        { "\xc4\xb1", "i" },      /* U+0131 dotless i */
+        { "\xc5\xbf", "s" },      /* U+017F long s */
+        { "\xcc\x87", "" },       /* U+0307 combining dot above */
+        { "\xe1\xba\x9e", "ss" }, /* U+1E9E capital sharp s */
+        { "\xe2\x84\xaa", "k" },  /* U+212A Kelvin sign */
+        { "\xef\xac\x85", "st" }, /* U+FB05 ligature long s t */
+        { "\xef\xac\x86", "st" }  /* U+FB06 ligature s t */
+    };
+
+    for (size_t i = 0; i < sizeof(folds) / sizeof(folds[0]); i++) {
+        *n = strlen(folds[i].from);
+        if (left >= *n && memcmp(p, folds[i].from, *n) == 0) {
+            return folds[i].to;
+        }
+    }
+
+    return NULL;
+}
+
+/*
+ * The name that a key becomes when folded and read without NUL; *cut is its
+ * length up to the first NUL.  Returns the whole length; 0: no name that the
+ * gateway knows, which *cut can be nevertheless.
+ */
+static size_t fold_key(const uint8_t *p, size_t len, char out[FOLDED_BYTES],
+                       size_t *cut) {
+    size_t n, out_len = 0;
+    char ascii[2] = "";
+    bool nul = false;
+    const char *to;
+
+    *cut = 0;
+
+    for (size_t i = 0; i < len; i += n) {
+        n = 1;
+        if (p[i] == '\0') {
+            if (!nul) {
+                *cut = out_len;
+                nul = true;
+            }
+            continue;
+        }
+
+        if (p[i] >= 0x80) {
+            to = fold(p + i, len - i, &n);
+            if (to == NULL) {
+                return 0;
+            }
+        } else {
+            ascii[0] = (char) (p[i] >= 'A' && p[i] <= 'Z' ? p[i] | 0x20
+                                                          : p[i]);
+            to = ascii;
+        }
+
+        for ( ; *to; to++) {
+            if (out_len == FOLDED_BYTES) {
+                return 0;
+            }
+            out[out_len++] = *to;
+        }
+    }
+
+    return out_len;
+}
+
+static int find_top_key(const char *name, size_t len) {
+    for (int i = 0; i < HAI_KEY_COUNT; i++) {
+        if (top_keys[i].len == len
+            && memcmp(top_keys[i].name, name, len) == 0) {
+            return i;
+        }
+    }
+
+    return -1;
+}
+
+static bool is_role_key(const char *name, size_t len) {
+    return (len == 4 && (memcmp(name, "role", 4) == 0
+                         || memcmp(name, "type", 4) == 0))
+           || (len == 7 && memcmp(name, "content", 7) == 0);
+}
+
+/*
+ * A quick answer for the words of short keys that were read in place, where
+ * a NUL cannot be: not ASCII, or one of a row that holds the capitals.
+ */
+static inline bool word_may_fold(uint64_t word) {
+    return (word | (word << 1 & ~(word << 2))) & UINT64_C(0x80808080808080);
+}
+
+/* Bit 7 of some byte is set when one of 8 is NUL, a capital or not ASCII. */
+static inline uint64_t foldable_bits(uint64_t w) {
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t ascii = w & ones * 0x7f;
+    uint64_t capital = (ascii + ones * (0x80 - 'A'))
+                       & ~(ascii + ones * (0x80 - 'Z' - 1));
+
+    return (w | capital | ~(ascii + ones * 0x7f)) & ones * 0x80;
+}
+
+/* Whether folding, or reading without NUL, could change the key at all. */
+static bool bytes_may_fold(const uint8_t *p, size_t len) {
+    uint64_t bits = 0;
+
+    for ( ; len >= 8; len -= 8, p += 8) {
+        bits |= foldable_bits(load64(p));
+    }
+
+    /* the bytes that are missing to a word must not look like NUL */
+    return bits || foldable_bits(load_rest(p, len)
+                                 | UINT64_C(0x2020202020202020) << 8 * len);
+}
+
+/* A key that is none of the deciding ones: does it look like one? */
+static bool is_ambiguous(const struct hai_json *js, const uint8_t *p,
+                         size_t len, bool nul) {
+    char name[FOLDED_BYTES];
+    size_t n, cut;
+
+    if (len > KEPT_BYTES) {
+        /* hundreds of bytes around a NUL are not worth a finer answer */
+        return nul;
+    }
+
+    if (!bytes_may_fold(p, len)) {
+        return false;
+    }
+
+    n = fold_key(p, len, name, &cut);
+
+    return js->depth == 1
+           ? find_top_key(name, n) >= 0 || find_top_key(name, cut) >= 0
+           : is_role_key(name, n) || is_role_key(name, cut);
+}
+
+
+/* --- keys and the model: what they mean --------------------------------- */
+
+/* The word of a short name, to compare with. */
+#define AT(i, c) ((uint64_t) (c) << 8 * (i))
+#define NAME4(a, b, c, d) \
+    (AT(0, a) | AT(1, b) | AT(2, c) | AT(3, d) | AT(7, 4 + 1))
+#define NAME5(a, b, c, d, e) \
+    (AT(0, a) | AT(1, b) | AT(2, c) | AT(3, d) | AT(4, e) | AT(7, 5 + 1))
+#define NAME7(a, b, c, d, e, f, g) \
+    (AT(0, a) | AT(1, b) | AT(2, c) | AT(3, d) | AT(4, e) | AT(5, f) \
+     | AT(6, g) | AT(7, 7 + 1))
+
+static const uint64_t name_role = NAME4('r', 'o', 'l', 'e');
+static const uint64_t name_type = NAME4('t', 'y', 'p', 'e');
+static const uint64_t name_input = NAME5('i', 'n', 'p', 'u', 't');
+static const uint64_t name_content = NAME7('c', 'o', 'n', 't', 'e', 'n', 't');
+static const uint64_t name_file_id = NAME7('f', 'i', 'l', 'e', '_', 'i', 'd');
+
+/*
+ * A key was read; s is js->kept, or its place in the input, which goes on
+ * to end.
+ */
+static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
+                              const uint8_t *s, size_t len,
+                              const uint8_t *end) {
+    struct frame *f = &js->frames[js->depth];
+    enum hai_json_status status;
+    bool kept = s == js->kept;
+    bool ambiguous = false;
+    bool may_fold = true;
+    uint64_t word = 0;
+
+    js->state = ST_COLON;
+
+    if (len < 8) {
+        if (kept) {
+            word = js->kept_word;
+        } else if (end - s >= 8) {
+            word = load64(s) & ((UINT64_C(1) << 8 * len) - 1);
+        } else {
+            word = load_rest(s, len);
+        }
+        word = short_key(word, len);
+        js->facts.file_id |= word == name_file_id;
+        may_fold = kept || word_may_fold(word);
+    }
+
+    if (js->depth == 1) {
+        js->top_key = find_top_key((const char *) s, len);
+        if (js->top_key >= 0) {
+            f->inside = top_keys[js->top_key].inside;
+        } else {
+            f->inside = 0;
+            ambiguous = may_fold
+                        && is_ambiguous(js, s, len, kept && js->kept_nul);
+        }
+
+    } else if (f->checks & CHECK_ROLE) {
+        f->inside = f->checks;
+        if (word == name_input) {
+            /* a tool's arguments: their names are the tool's own affair */
+            f->inside &= (uint8_t) ~CHECK_ROLE;
+        } else if (word != name_role && word != name_type
+                   && word != name_content) {
+            ambiguous = may_fold
+                        && is_ambiguous(js, s, len, kept && js->kept_nul);
+        }
+    }
+
+    if (ambiguous) {
+        return refuse_at(js, js->string_offset, HAI_JSON_AMBIGUOUS_KEY);
+    }
+
+    if (f->checks & CHECK_REPEATED) {
+        if (len >= 8) {
+            word = kept ? hai_sip_end(&js->kept_sip, js->kept_word, len)
+                        : hash(js, s, len);
+            word |= LONG_KEY;
+        }
+
+        status = add_key(js, word);
+        if (status != HAI_JSON_OK) {
+            return refuse_at(js, js->string_offset, status);
+        }
+    }
+
+    return next;
+}
+
+static void value_end(struct hai_json *js, const uint8_t *next) {
+    struct hai_json_value *v;
+
+    js->state = ST_AFTER;
+
+    if (js->depth == 1 && js->top_key >= 0) {
+        v = &js->facts.top[js->top_key];
+        v->end = offset_of(js, next);
+        if (js->top_key == HAI_KEY_STREAM) {
+            js->facts.stream = v->type == 't';
+        }
+        js->top_key = -1;
+    }
+}
+
+static const uint8_t *model_end(struct hai_json *js, const uint8_t *next,
+                                const uint8_t *s, size_t len) {
+    if (s == js->kept && js->kept_nul) {
+        return refuse_at(js, js->string_offset, HAI_JSON_AMBIGUOUS_KEY);
+    }
+    if (len == 0 || len > HAI_JSON_MAX_MODEL) {
+        return refuse_at(js, js->string_offset, HAI_JSON_MODEL);
+    }
+
+    for (size_t i = 0; i < len; i++) {
+        /* C0, DEL, and C1, which is c2 80 to c2 9f */
+        if (s[i] < 0x20 || s[i] == 0x7f
+            || (s[i] == 0xc2 && s[i + 1] < 0xa0)) {
+            return refuse_at(js, js->string_offset, HAI_JSON_MODEL);
+        }
+    }
+
+    memcpy(js->facts.model, s, len);
+    js->facts.model[len] = '\0';
+    js->facts.model_len = len;
+    value_end(js, next);
+
+    return next;
+}
+
+static inline const uint8_t *string_end(struct hai_json *js,
+                                        const uint8_t *next,
+                                        const uint8_t *s, size_t len,
+                                        const uint8_t *end,
+                                        enum purpose purpose) {
+    switch (purpose) {
+    case FOR_KEY:
+        return key_end(js, next, s, len, end);
+    case FOR_MODEL:
+        return model_end(js, next, s, len);
+    default:
+        value_end(js, next);
+        return next;
+    }
+}
+
+
+/* --- strings: byte by byte ---------------------------------------------- */
+
+static void keep(struct hai_json *js, const uint8_t *p, size_t n) {
+    if (js->purpose == FOR_NOTHING) {
+        return;
+    }
+
+    for (size_t i = 0; i < n; i++) {
+        if (js->kept_len < KEPT_BYTES) {
+            js->kept[js->kept_len] = p[i];
+        }
+        js->kept_word |= (uint64_t) p[i] << 8 * (js->kept_len & 7);
+        js->kept_len++;
+        if ((js->kept_len & 7) == 0) {
+            hai_sip_word(&js->kept_sip, js->kept_word);
+            js->kept_word = 0;
+        }
+    }
+}
+
+static void keep_character(struct hai_json *js, uint32_t u) {
+    uint8_t b[4];
+    size_t n;
+
+    if (u < 0x80) {
+        b[0] = (uint8_t) u;
+        n = 1;
+        js->kept_nul |= u == 0;
+    } else if (u < 0x800) {
+        b[0] = (uint8_t) (0xc0 | u >> 6);
+        b[1] = (uint8_t) (0x80 | (u & 0x3f));
+        n = 2;
+    } else if (u < 0x10000) {
+        b[0] = (uint8_t) (0xe0 | u >> 12);
+        b[1] = (uint8_t) (0x80 | (u >> 6 & 0x3f));
+        b[2] = (uint8_t) (0x80 | (u & 0x3f));
+        n = 3;
+    } else {
+        b[0] = (uint8_t) (0xf0 | u >> 18);
+        b[1] = (uint8_t) (0x80 | (u >> 12 & 0x3f));
+        b[2] = (uint8_t) (0x80 | (u >> 6 & 0x3f));
+        b[3] = (uint8_t) (0x80 | (u & 0x3f));
+        n = 4;
+    }
+
+    keep(js, b, n);
+}
+
+/* The byte c, the one at p, inside a UTF-8 sequence. */
+static const uint8_t *character_byte(struct hai_json *js, const uint8_t *p) {
+    if (*p < js->utf8_low || *p > js->utf8_high) {
+        return refuse(js, p, HAI_JSON_UTF8);
+    }
+
+    keep(js, p, 1);
+    js->utf8_low = 0x80;
+    js->utf8_high = 0xbf;
+    js->utf8_left--;
+    if (js->utf8_left == 0) {
+        js->state = ST_STRING;
+    }
+
+    return p + 1;
+}
+
+/* The byte at p inside the digits of a \u escape. */
+static const uint8_t *hex_byte(struct hai_json *js, const uint8_t *p) {
+    uint8_t digit = hai_hex_digits[*p];
+
+    if (digit == 0) {
+        return refuse(js, p, HAI_JSON_SYNTAX);
+    }
+
+    js->hex = js->hex << 4 | (digit & 0xf);
+    js->hex_left--;
+    if (js->hex_left) {
+        return p + 1;
+    }
+
+    js->state = ST_STRING;
+
+    if (js->high_surrogate) {
+        if (js->hex < 0xdc00 || js->hex > 0xdfff) {
+            return refuse(js, p, HAI_JSON_UTF8);
+        }
+        keep_character(js, 0x10000 + ((js->high_surrogate & 0x3ff) << 10)
+                           + (js->hex & 0x3ff));
+        js->high_surrogate = 0;
+
+    } else if (js->hex >= 0xdc00 && js->hex <= 0xdfff) {
+        return refuse(js, p, HAI_JSON_UTF8);
+
+    } else if (js->hex >= 0xd800 && js->hex <= 0xdbff) {
+        js->high_surrogate = js->hex;
+        js->state = ST_SURROGATE;
+
+    } else {
+        keep_character(js, js->hex);
+    }
+
+    return p + 1;
+}
+
+/* The byte at p behind a backslash, or in the row to a low surrogate. */
+static const uint8_t *escape_byte(struct hai_json *js, const uint8_t *p) {
+    uint8_t c;
+
+    if (js->state == ST_SURROGATE) {
+        js->state = ST_SURROGATE_U;
+        return *p == '\\' ? p + 1 : refuse(js, p, HAI_JSON_UTF8);
+    }
+
+    if (*p == 'u') {
+        js->hex = 0;
+        js->hex_left = 4;
+        js->state = ST_HEX;
+        return p + 1;
+    }
+
+    if (js->state == ST_SURROGATE_U) {
+        return refuse(js, p, HAI_JSON_UTF8);
+    }
+
+    c = hai_escapes[*p];
+    if (c == 0) {
+        return refuse(js, p, HAI_JSON_SYNTAX);
+    }
+
+    keep(js, &c, 1);
+    js->state = ST_STRING;
+    return p + 1;
+}
+
+/* The byte at p in a string, where skipping stopped. */
+static const uint8_t *special_byte(struct hai_json *js, const uint8_t *p) {
+    if (*p == '"') {
+        return string_end(js, p + 1, js->kept, js->kept_len, NULL,
+                          js->purpose);
+    }
+
+    if (*p == '\\') {
+        js->state = ST_ESCAPE;
+        return p + 1;
+    }
+
+    if (*p < 0x20) {
+        return refuse(js, p, HAI_JSON_SYNTAX);
+    }
+
+    js->utf8_left = (uint8_t) hai_utf8_follow(*p, &js->utf8_low,
+                                              &js->utf8_high);
+    if (js->utf8_left == 0) {
+        return refuse(js, p, HAI_JSON_UTF8);
+    }
+
+    keep(js, p, 1);
+    js->state = ST_CHARACTER;
+    return p + 1;
+}
+
+/* Goes on inside a string, to behind its end or to the end of the input. */
+static const uint8_t *string_bytes(struct hai_json *js, const uint8_t *p,
+                                   const uint8_t *end) {
+    const uint8_t *q;
+
+    while (p && p < end) {
+        switch (js->state) {
+        case ST_STRING:
+            q = js->purpose == FOR_NOTHING ? js->skip_strings(p, end)
+                                           : hai_skip_text(p, end);
+            keep(js, p, (size_t) (q - p));
+            p = q < end ? special_byte(js, q) : q;
+            break;
+        case ST_CHARACTER:
+            p = character_byte(js, p);
+            break;
+        case ST_HEX:
+            p = hex_byte(js, p);
+            break;
+        case ST_ESCAPE:
+        case ST_SURROGATE:
+        case ST_SURROGATE_U:
+            p = escape_byte(js, p);
+            break;
+        default:
+            return p;
+        }
+    }
+
+    return p;
+}
+
+/*
+ * The string for nothing, a key or the model whose opening quote is at p.
+ * Short ones end in the first 16 bytes, so these are looked at here.
+ */
+static inline const uint8_t *string_start(struct hai_json *js,
+                                          const uint8_t *p,
+                                          const uint8_t *end,
+                                          enum purpose purpose) {
+    const uint8_t *s = p + 1;
+    const uint8_t *q = s;
+
+    js->purpose = purpose;
+    if (purpose != FOR_NOTHING) {
+        js->string_offset = offset_of(js, p);
+    }
+
+    if (end - s >= 16) {
+        q += hai_first_special(s);
+    }
+
+    if (purpose != FOR_NOTHING) {
+        if (q == end || *q != '"') {
+            q = hai_skip_text(q, end);
+        }
+        if (q == end || *q != '"') {
+            js->kept_len = 0;
+            js->kept_word = 0;
+            js->kept_nul = false;
+            hai_sip_start(&js->kept_sip, js->seed);
+            keep(js, s, (size_t) (q - s));
+        }
+    }
+
+    if (q < end && *q == '"') {
+        return string_end(js, q + 1, s, (size_t) (q - s), end, purpose);
+    }
+
+    js->state = ST_STRING;
+    return string_bytes(js, q, end);
+}
+
+
+/* --- numbers and literals ----------------------------------------------- */
+
+/* Goes on inside a number, to behind its last byte. */
+static const uint8_t *number_bytes(struct hai_json *js, const uint8_t *p,
+                                   const uint8_t *end) {
+    enum state state = js->state;
+    bool digit;
+
+    for ( ; p < end; p++) {
+        digit = *p >= '0' && *p <= '9';
+
+        switch (state) {
+        case ST_INTEGER:
+            if (digit) {
+                continue;
+            }
+            /* fall through */
+        case ST_ZERO:
+            if (*p == '.') {
+                state = ST_POINT;
+                continue;
+            }
+            /* fall through */
+        case ST_FRACTION:
+            if (digit && state == ST_FRACTION) {
+                continue;
+            }
+            if (*p == 'e' || *p == 'E') {
+                state = ST_EXP;
+                continue;
+            }
+            value_end(js, p);
+            return p;
+        case ST_EXP_DIGIT:
+            if (digit) {
+                continue;
+            }
+            value_end(js, p);
+            return p;
+        case ST_EXP:
+            if (*p == '+' || *p == '-') {
+                state = ST_EXP_SIGN;
+                continue;
+            }
+            /* fall through */
+        default:
+            /* behind minus, point, e or its sign: a digit is due */
+            if (!digit) {
+                return refuse(js, p, HAI_JSON_SYNTAX);
+            }
+            if (state == ST_MINUS) {
+                state = *p == '0' ? ST_ZERO : ST_INTEGER;
+            } else {
+                state = state == ST_POINT ? ST_FRACTION : ST_EXP_DIGIT;
+            }
+        }
+    }
+
+    js->state = state;
+    return p;
+}
+
+static const uint8_t *literal_bytes(struct hai_json *js, const uint8_t *p,
+                                    const uint8_t *end) {
+    for ( ; p < end && *js->literal; p++, js->literal++) {
+        if (*p != (uint8_t) *js->literal) {
+            return refuse(js, p, HAI_JSON_SYNTAX);
+        }
+    }
+
+    if (*js->literal == '\0') {
+        value_end(js, p);
+    }
+
+    return p;
+}
+
+
+/* --- structure ---------------------------------------------------------- */
+
+static const uint8_t *container_start(struct hai_json *js, const uint8_t *p) {
+    struct frame *f;
+
+    if (js->depth == HAI_JSON_MAX_DEPTH) {
+        return refuse(js, p, HAI_JSON_DEPTH);
+    }
+
+    js->depth++;
+    f = &js->frames[js->depth];
+    f->first_key = (uint32_t) js->nkeys;
+    f->object = *p == '{';
+    f->checks = f[-1].inside;
+    f->inside = f->checks;
+    f->in_table = 0;
+    js->state = f->object ? ST_FIRST_KEY : ST_FIRST_ITEM;
+
+    return p + 1;
+}
+
+/* The closing brace or bracket at p. */
+static const uint8_t *container_end(struct hai_json *js, const uint8_t *p) {
+    drop_keys(js);
+    js->depth--;
+
+    if (js->depth == 0) {
+        js->facts.object_end = offset_of(js, p);
+        js->state = ST_DONE;
+    } else {
+        value_end(js, p + 1);
+    }
+
+    return p + 1;
+}
+
+/* The value that begins at p. */
+static const uint8_t *value_start(struct hai_json *js, const uint8_t *p,
+                                  const uint8_t *end) {
+    enum purpose purpose = FOR_NOTHING;
+    struct hai_json_value *v;
+    char type;
+
+    switch (*p) {
+    case '"': case '{': case '[': case 't': case 'f': case 'n':
+        type = (char) *p;
+        break;
+    case '-': case '0': case '1': case '2': case '3': case '4': case '5':
+    case '6': case '7': case '8': case '9':
+        type = '0';
+        break;
+    default:
+        return refuse(js, p, HAI_JSON_SYNTAX);
+    }
+
+    if (js->depth == 1 && js->top_key >= 0) {
+        v = &js->facts.top[js->top_key];
+        v->start = offset_of(js, p);
+        v->type = type;
+        if (js->top_key == HAI_KEY_MODEL) {
+            if (type != '"') {
+                return refuse(js, p, HAI_JSON_MODEL);
+            }
+            purpose = FOR_MODEL;
+        }
+    }
+
+    switch (type) {
+    case '"':
+        return string_start(js, p, end, purpose);
+    case '{': case '[':
+        return container_start(js, p);
+    case '0':
+        js->state = *p == '-' ? ST_MINUS : *p == '0' ? ST_ZERO : ST_INTEGER;
+        return number_bytes(js, p + 1, end);
+    default:
+        js->literal = type == 't' ? "rue" : type == 'f' ? "alse" : "ull";
+        js->state = ST_LITERAL;
+        return literal_bytes(js, p + 1, end);
+    }
+}
+
+/* The first byte that is no white space. */
+static const uint8_t *body_start(struct hai_json *js, const uint8_t *p) {
+    if (*p == '{') {
+        js->facts.object_start = offset_of(js, p);
+        return container_start(js, p);
+    }
+
+    if (*p >= 0x80) {
+        return refuse(js, p, HAI_JSON_UTF8); /* a BOM of any kind */
+    }
+
+    return refuse(js, p, *p && strchr("[\"-0123456789tfn", *p)
+                         ? HAI_JSON_NOT_OBJECT : HAI_JSON_SYNTAX);
+}
+
+static inline bool is_space(uint8_t c) {
+    return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');
+}
+
+/*
+ * All bytes outside of tokens; returns at the end of the input.  Where no
+ * white space is in between, one turn of the loop takes a whole member of an
+ * object or element of an array, from the comma before it.
+ */
+static const uint8_t *structure_bytes(struct hai_json *js, const uint8_t *p,
+                                      const uint8_t *end) {
+    while (p && p < end) {
+        if (is_space(*p)) {
+            p++;
+            continue;
+        }
+
+        switch (js->state) {
+        case ST_START:
+            p = body_start(js, p);
+            break;
+        case ST_FIRST_KEY:
+            if (*p == '}') {
+                js->facts.object_empty |= js->depth == 1;
+                p = container_end(js, p);
+            } else {
+                js->state = ST_KEY;
+            }
+            break;
+        case ST_FIRST_ITEM:
+            if (*p == ']') {
+                p = container_end(js, p);
+            } else {
+                js->state = ST_VALUE;
+            }
+            break;
+        case ST_AFTER:
+            if (*p != ',') {
+                p = *p == (js->frames[js->depth].object ? '}' : ']')
+                    ? container_end(js, p) : refuse(js, p, HAI_JSON_SYNTAX);
+                break;
+            }
+            p++;
+            if (!js->frames[js->depth].object) {
+                js->state = ST_VALUE;
+                if (p < end && !is_space(*p)) {
+                    p = value_start(js, p, end);
+                }
+                break;
+            }
+            js->state = ST_KEY;
+            if (p == end || *p != '"') {
+                break;
+            }
+            /* fall through */
+        case ST_KEY:
+            p = *p == '"' ? string_start(js, p, end, FOR_KEY)
+                          : refuse(js, p, HAI_JSON_SYNTAX);
+            if (p == NULL || p == end || *p != ':') {
+                break;
+            }
+            /* fall through */
+        case ST_COLON:
+            if (*p != ':') {
+                return refuse(js, p, HAI_JSON_SYNTAX);
+            }
+            js->state = ST_VALUE;
+            p++;
+            if (p == end || is_space(*p)) {
+                break;
+            }
+            /* fall through */
+        case ST_VALUE:
+            p = value_start(js, p, end);
+            break;
+        default:
+            p = refuse(js, p, HAI_JSON_SYNTAX);
+        }
+    }
+
+    return p;
+}
+
+
+/* --- the interface ------------------------------------------------------ */
+
+/*
+ * The same two random words for the whole process.  Threads that come first
+ * together agree on whoever stores first.
+ */
+static bool get_seed(uint64_t seed[2]) {
+    uint64_t fresh, none;
+
+    for (int i = 0; i < 2; i++) {
+        seed[i] = atomic_load(&process_seed[i]);
+        if (seed[i] == 0) {
+            if (getrandom(&fresh, sizeof(fresh), 0) != sizeof(fresh)) {
+                return false;
+            }
+            none = 0;
+            fresh |= 1;
+            seed[i] = atomic_compare_exchange_strong(&process_seed[i], &none,
+                                                     fresh) ? fresh : none;
+        }
+    }
+
+    return true;
+}
+
+struct hai_json *hai_json_new(void) {
+    struct hai_json *js = malloc(sizeof(*js));
+
+    if (js == NULL) {
+        return NULL;
+    }
+
+    if (!get_seed(js->seed)) {
+        free(js);
+        return NULL;
+    }
+
+    js->skip_strings = hai_skip_strings();
+    js->depth = 0;
+    js->keys = js->first_keys;
+    js->keys_size = FIRST_KEYS;
+    js->nkeys = 0;
+    js->table = NULL;
+    js->table_size = 0;
+    js->table_used = 0;
+    js->frames[0].inside = CHECK_REPEATED;
+    hai_json_reset(js);
+
+    return js;
+}
+
+void hai_json_free(struct hai_json *js) {
+    if (js == NULL) {
+        return;
+    }
+
+    if (js->keys != js->first_keys) {
+        free(js->keys);
+    }
+    free(js->table);
+    free(js);
+}
+
+void hai_json_reset(struct hai_json *js) {
+    /* a refused body leaves objects open */
+    for ( ; js->depth; js->depth--) {
+        drop_keys(js);
+    }
+
+    js->status = HAI_JSON_OK;
+    js->state = ST_START;
+    js->top_key = -1;
+    js->data = NULL;
+    js->offset = 0;
+    js->error_offset = 0;
+    js->high_surrogate = 0;
+
+    memset(js->facts.top, 0, sizeof(js->facts.top));
+    js->facts.object_start = 0;
+    js->facts.object_end = 0;
+    js->facts.object_empty = false;
+    js->facts.stream = false;
+    js->facts.file_id = false;
+    js->facts.model_len = 0;
+    js->facts.model[0] = '\0';
+}
+
+enum hai_json_status hai_json_feed(struct hai_json *js, const void *data,
+                                   size_t n) {
+    const uint8_t *p = data;
+    const uint8_t *end;
+
+    if (js->status != HAI_JSON_OK || n == 0) {
+        return js->status;
+    }
+
+    end = p + n;
+    js->data = p;
+
+    if (js->state >= ST_MINUS) {
+        p = number_bytes(js, p, end);
+    } else if (js->state == ST_LITERAL) {
+        p = literal_bytes(js, p, end);
+    } else if (js->state >= ST_STRING) {
+        p = string_bytes(js, p, end);
+    }
+
+    (void) structure_bytes(js, p, end);
+
+    js->offset += n;
+    js->data = NULL;
+
+    return js->status;
+}
+
+enum hai_json_status hai_json_finish(struct hai_json *js) {
+    if (js->status == HAI_JSON_OK && js->state != ST_DONE) {
+        (void) refuse_at(js, js->offset, HAI_JSON_SYNTAX);
+    }
+
+    return js->status;
+}
+
+const struct hai_json_facts *hai_json_facts(const struct hai_json *js) {
+    return &js->facts;
+}
+
+uint64_t hai_json_error_offset(const struct hai_json *js) {
+    return js->error_offset;
+}
+
+const char *hai_json_strerror(enum hai_json_status st) {
+    switch (st) {
+    case HAI_JSON_OK:
+        return "no error";
+    case HAI_JSON_SYNTAX:
+        return "not JSON";
+    case HAI_JSON_NOT_OBJECT:
+        return "not a JSON object";
+    case HAI_JSON_UTF8:
+        return "not UTF-8";
+    case HAI_JSON_DEPTH:
+        return "nested too deep or too many keys";
+    case HAI_JSON_DUPLICATE_KEY:
+        return "a key occurs twice";
+    case HAI_JSON_AMBIGUOUS_KEY:
+        return "a key or the model can be read in two ways";
+    case HAI_JSON_MODEL:
+        return "model is not a usable string";
+    case HAI_JSON_NO_MEMORY:
+        return "no memory";
+    }
+
+    return "unknown error";
+}
