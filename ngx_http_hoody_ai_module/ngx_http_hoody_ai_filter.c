@@ -31,6 +31,8 @@ static ngx_int_t ngx_http_hoody_ai_send_error(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_pass(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_chain_t *in);
+static ngx_int_t ngx_http_hoody_ai_link(ngx_http_request_t *r,
+    ngx_chain_t *from, ngx_chain_t *to, ngx_chain_t ***ll);
 static size_t ngx_http_hoody_ai_look(ngx_http_hoody_ai_ctx_t *ctx, u_char *p,
     size_t n);
 static ngx_int_t ngx_http_hoody_ai_append(ngx_http_request_t *r,
@@ -308,19 +310,21 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
     size_t        n, pass;
     ngx_int_t     rc;
     ngx_buf_t    *b;
-    ngx_chain_t  *cl, *ln, *out, **ll;
+    ngx_uint_t    changed;
+    ngx_chain_t  *cl, *out, **ll;
 
     out = NULL;
     ll = &out;
+    changed = 0;
 
     for (cl = in; cl; cl = cl->next) {
 
         b = cl->buf;
 
-        if (ngx_buf_in_memory(b) && b->pos < b->last) {
+        n = ngx_buf_in_memory(b) ? b->last - b->pos : 0;
+        pass = n;
 
-            n = b->last - b->pos;
-
+        if (n) {
             if (ctx->first_byte == 0) {
                 ctx->first_byte = ngx_current_msec;
             }
@@ -329,53 +333,63 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
                 hai_usage_feed(ctx->usage, b->pos, n);
             }
 
-            if (ctx->hold_len) {
-
-                if (ngx_http_hoody_ai_append(r, ctx, b, &ll) != NGX_OK) {
-                    return NGX_ERROR;
-                }
-
-            } else {
+            if (ctx->hold_len == 0) {
                 pass = ngx_http_hoody_ai_look(ctx, b->pos, n);
-
-                if (pass < n
-                    && ngx_http_hoody_ai_hold(r, ctx, b->pos + pass, n - pass)
-                       != NGX_OK)
-                {
-                    return NGX_ERROR;
-                }
-
                 ctx->bytes_out += pass;
-                b->last = b->pos + pass;
             }
+        }
+
+        /* from the first buffer that does not pass whole on: our own chain */
+
+        if (!changed && (ctx->hold_len || pass < n)) {
+
+            if (ngx_http_hoody_ai_link(r, in, cl, &ll) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            changed = 1;
+        }
+
+        if (n && ctx->hold_len) {
+
+            if (ngx_http_hoody_ai_append(r, ctx, b, &ll) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+        } else if (pass < n) {
+
+            if (ngx_http_hoody_ai_hold(r, ctx, b->pos + pass, n - pass)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            b->last = b->pos + pass;
         }
 
         if (b->last_buf) {
             ctx->complete = 1;
             ngx_http_hoody_ai_mask_trailers(r);
 
-            if (ngx_http_hoody_ai_release(r, ctx, ctx->hold_len, &ll)
-                != NGX_OK)
+            if (ctx->hold_len
+                && ngx_http_hoody_ai_release(r, ctx, ctx->hold_len, &ll)
+                   != NGX_OK)
             {
                 return NGX_ERROR;
             }
         }
 
-        if (ngx_buf_in_memory(b) && b->pos == b->last && !b->last_buf) {
+        /* a buffer that is used up must not go on: core sees it as empty */
 
-            /* nothing left of it; core sees that it is used up */
-
-            continue;
-        }
-
-        ln = ngx_alloc_chain_link(r->pool);
-        if (ln == NULL) {
+        if (changed && (n == 0 || b->pos < b->last || b->last_buf)
+            && ngx_http_hoody_ai_link(r, cl, cl->next, &ll) != NGX_OK)
+        {
             return NGX_ERROR;
         }
+    }
 
-        ln->buf = b;
-        *ll = ln;
-        ll = &ln->next;
+    if (!changed) {
+        return ngx_http_next_body_filter(r, in);
     }
 
     *ll = NULL;
@@ -388,6 +402,31 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
                             (ngx_buf_tag_t) &ngx_http_hoody_ai_module);
 
     return rc;
+}
+
+
+/* adds links to the buffers of [from, to) */
+
+static ngx_int_t
+ngx_http_hoody_ai_link(ngx_http_request_t *r, ngx_chain_t *from,
+    ngx_chain_t *to, ngx_chain_t ***ll)
+{
+    ngx_chain_t  *cl;
+
+    for ( /* void */ ; from != to; from = from->next) {
+
+        cl = ngx_alloc_chain_link(r->pool);
+        if (cl == NULL) {
+            return NGX_ERROR;
+        }
+
+        cl->buf = from->buf;
+
+        **ll = cl;
+        *ll = &cl->next;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -526,6 +565,8 @@ ngx_http_hoody_ai_release(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
         return NGX_OK;
     }
 
+    /* with a size of its own, so that what is given up really goes back */
+
     cl = ngx_chain_get_free_buf(r->pool, &ctx->free);
     if (cl == NULL) {
         return NGX_ERROR;
@@ -534,8 +575,6 @@ ngx_http_hoody_ai_release(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
     b = cl->buf;
 
     if ((size_t) (b->end - b->start) < n) {
-
-        /* larger than a page: what is given up really goes back */
 
         size = ngx_max(n, ngx_pagesize);
 
