@@ -379,7 +379,13 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
             }
         }
 
-        /* a buffer that is used up must not go on: core sees it as empty */
+        /* a buffer that is used up does not go on, or only as the last mark */
+
+        if (n && b->pos == b->last) {
+            b->temporary = 0;
+            b->memory = 0;
+            b->mmap = 0;
+        }
 
         if (changed && (n == 0 || b->pos < b->last || b->last_buf)
             && ngx_http_hoody_ai_link(r, cl, cl->next, &ll) != NGX_OK)

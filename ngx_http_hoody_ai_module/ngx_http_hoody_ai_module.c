@@ -482,11 +482,14 @@ static ngx_int_t
 ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf)
 {
-    void                     ***loc;
-    ngx_uint_t                  i;
-    ngx_module_t               *proxy;
-    ngx_http_core_loc_conf_t   *clcf;
-    ngx_http_upstream_conf_t   *ucf;
+    void                        ***loc;
+    ngx_uint_t                     i;
+    ngx_module_t                  *proxy;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_upstream_conf_t      *ucf;
+#if (NGX_HTTP_SSL)
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
+#endif
 
     proxy = ngx_http_hoody_ai_find_module(cf, "ngx_http_proxy_module");
     if (proxy == NULL) {
@@ -507,6 +510,26 @@ ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
                           "answers, which \"hoody_ai\" forbids",
                           &clcf->name);
             return NGX_ERROR;
+        }
+#endif
+
+        if (ucf->ignore_client_abort) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"proxy_ignore_client_abort on\" in location "
+                          "\"%V\" would let answers run on that nobody "
+                          "reads, which \"hoody_ai\" forbids", &clcf->name);
+            return NGX_ERROR;
+        }
+
+#if (NGX_HTTP_SSL)
+        hlcf = loc[i][ngx_http_hoody_ai_module.ctx_index];
+
+        if (ucf->ssl && !ucf->ssl_verify && hlcf->credential
+            && !hlcf->insecure)
+        {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "no key will be sent from location \"%V\": "
+                          "\"proxy_ssl_verify\" is off", &clcf->name);
         }
 #endif
 
