@@ -21,7 +21,9 @@ struct hai_mask {
     struct hai_mask_key key[HAI_MASK_MAX_KEYS];
     size_t n;
     size_t longest;
-    /* the implementer may add members for a faster search */
+
+    /* private: where in each key its two rarest bytes are */
+    uint16_t rare[HAI_MASK_MAX_KEYS][2];
 };
 
 /* Empties the set. */
@@ -44,8 +46,9 @@ size_t hai_mask_apply(const struct hai_mask *m, void *p, size_t n);
  * m->longest * 2 bytes that keeps a tail between calls.
  */
 struct hai_mask_stream {
-    uint8_t *held;
-    size_t held_len;
+    uint8_t *held;   /* the caller sets it, */
+    size_t held_len; /* and 0 here */
+    size_t held_key; /* private: the key that the held bytes begin */
 };
 
 /*
@@ -58,7 +61,11 @@ struct hai_mask_stream {
 size_t hai_mask_feed(const struct hai_mask *m, struct hai_mask_stream *ms,
                      void *p, size_t n, size_t *release);
 
-/* Drops the released bytes from the hold. */
+/*
+ * Drops the released bytes from the hold, and wipes them there.  At the end of
+ * the stream the bytes still held are sent as they are: what belongs to a
+ * complete key is masked in them already.
+ */
 void hai_mask_settle(struct hai_mask_stream *ms, size_t release);
 
 #endif

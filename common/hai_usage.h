@@ -51,12 +51,27 @@ struct hai_usage {
 
 enum hai_usage_kind { HAI_USAGE_JSON, HAI_USAGE_SSE };
 
-/* Sized by the implementation, embeddable, needs no freeing. */
+/* Embeddable, needs no freeing. */
 struct hai_usage_scan {
     struct hai_usage usage; /* read it at any time */
-    /* private members follow; the implementer fills this struct, at most
-       512 bytes in all */
-    uint64_t priv[56];
+
+    /* private, described at the head of hai_usage.c */
+    uint64_t skip;
+    uint64_t in_string;
+    uint64_t number;
+    uint8_t kind;
+    uint8_t line;
+    uint8_t matched;
+    bool joined;
+    bool escaped;
+    uint8_t json;
+    uint8_t level;
+    uint8_t path[4];
+    uint8_t pending;
+    uint8_t value;
+    uint8_t slot;
+    uint8_t past_len;
+    uint8_t past[32];
 };
 
 void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind);

@@ -1,0 +1,1001 @@
+/*
+ * Ends of events and token usage, see hai_usage.h for what is promised.
+ *
+ * Lines.  Both scanners know lines by the same states; the byte order mark
+ * is looked for at the very beginning of a stream only:
+ *
+ *   BOF --EF--> BOM1 --BB--> BOM2 --BF--> START      (another byte after EF
+ *    | other                                          or BB: an odd line)
+ *    +-------> START --LF, CR--> (event ends) START, CR
+ *                | ':'      --> COMMENT ---+
+ *                | other    --> FIELD -----+--LF, CR--> START, CR
+ *              CR --LF--> START, without being a line of its own
+ *
+ * For usage a line that begins like "data:" is matched byte by byte instead
+ * (NAME, then SPACE for the one optional blank, then DATA); all others,
+ * comments as well, are OTHER.
+ *
+ * JSON.  Two stages, no tree.  Stage one ("classify") turns 64 bytes at a
+ * time into bit masks: where brackets open, where they close, where colons
+ * are, each only outside of strings.  It carries two facts from block to
+ * block and from piece to piece: is this inside of a string, and is the next
+ * byte escaped.  That is what makes text of a model harmless: a string that
+ * looks like a usage object has no bits.
+ *
+ * Stage two walks over the bits.  It knows a path of at most four watched
+ * objects, the innermost one last:
+ *
+ *   TOP --"response", "message"--> INNER --"usage"--> USAGE
+ *    +-----------------------------------"usage"------> |
+ *                          "prompt_tokens_details", --> DETAILS
+ *                          "input_tokens_details"
+ *
+ * and `skip`, the number of containers open inside of it which are not
+ * watched; while that is not 0 nothing but brackets counts, most blocks then
+ * cost one comparison.  At a colon of a watched object the key before it is
+ * looked at: backwards, in the piece itself or, where it began in an earlier
+ * piece, in `past`, the last bytes of the pieces before (blanks between
+ * tokens at their end left out, so that any number of them may follow a
+ * key).  A wanted key either makes the next opening brace a step of the path
+ * (`pending`) or starts the reading of the plain value that follows
+ * (`value`), which is a byte-wise automaton of its own:
+ *
+ *   BLANK --0--> ZERO -----------+--blank--> TAIL --,}--> taken
+ *     +--1..9--> DIGITS (0..9) --+--,}--> taken
+ *   WORD_BLANK --"--> WORD: the letters of error"
+ *
+ * Any other byte means that the value is not the count looked for: signs,
+ * fractions, exponents and leading zeros never become a number, nor does
+ * anything above COUNT_MAX.
+ *
+ * What is not JSON is not judged here but it cannot do harm: an answer must
+ * begin with a brace; a bracket that does not fit into a watched object ends
+ * the search (JSON == OVER) until the next event.  Keys spelled with escapes
+ * are not recognised; no provider sends those.
+ */
+
+#include "hai_usage.h"
+
+#include <string.h>
+
+/*
+ * HAI_USAGE_SIMD lowers the code path for tests: 0 portable, 1 SSE2, 2 AVX2
+ * where the processor has it.
+ */
+#ifndef HAI_USAGE_SIMD
+#define HAI_USAGE_SIMD 2
+#endif
+
+#if defined(__x86_64__) && HAI_USAGE_SIMD > 0
+#define HAVE_SSE2 1
+#include <immintrin.h>
+#else
+#define HAVE_SSE2 0
+#endif
+
+#if HAVE_SSE2 && HAI_USAGE_SIMD > 1
+#define HAVE_AVX2 1
+#else
+#define HAVE_AVX2 0
+#endif
+
+/* The largest integer that JSON readers and Lua (Redis) keep exactly. */
+#define COUNT_MAX ((UINT64_C(1) << 53) - 1)
+
+#define KEY_MAX 23 /* "cache_read_input_tokens" */
+
+/* A key, its quotes and the byte before, which must not be a backslash. */
+#define WINDOW (KEY_MAX + 3)
+
+#define PAST_SIZE sizeof(((struct hai_usage_scan *) 0)->past)
+
+#define BLOCK 64 /* bytes: one for each bit of a mask */
+#define BATCH 16 /* blocks classified at a time */
+
+enum line {
+    LINE_BOF,
+    LINE_BOM1,
+    LINE_BOM2,
+    LINE_START,
+    LINE_CR, /* LINE_START, but an LF still belongs to the line before */
+    LINE_COMMENT,
+    LINE_FIELD,
+    LINE_NAME,
+    LINE_SPACE,
+    LINE_DATA,
+    LINE_OTHER
+};
+
+enum json { JSON_START, JSON_OPEN, JSON_OVER };
+
+enum node { NODE_TOP, NODE_INNER, NODE_USAGE, NODE_DETAILS };
+
+enum key {
+    KEY_NONE,
+    KEY_INNER, /* up to here: objects that are entered */
+    KEY_USAGE,
+    KEY_DETAILS,
+    KEY_ERROR,
+    KEY_TYPE,
+    KEY_INPUT, /* from here on: counts */
+    KEY_OUTPUT,
+    KEY_CACHED
+};
+
+enum value {
+    VALUE_NONE,
+    VALUE_BLANK,
+    VALUE_ZERO,
+    VALUE_DIGITS,
+    VALUE_TAIL,
+    VALUE_WORD_BLANK,
+    VALUE_WORD
+};
+
+struct block {
+    uint64_t open;
+    uint64_t close;
+    uint64_t colon;
+    uint32_t opens; /* bits in open */
+    uint32_t closes;
+};
+
+/* Bit masks of a block before strings are known. */
+struct raw {
+    uint64_t quote;
+    uint64_t backslash;
+    uint64_t open;
+    uint64_t close;
+    uint64_t colon;
+};
+
+static const uint8_t bom[3] = { 0xef, 0xbb, 0xbf };
+static const uint8_t data_field[5] = "data:";
+static const uint8_t error_word[6] = "error\"";
+
+static inline bool is_blank(uint8_t c) {
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* The first LF or CR in p .. end; start is where reading is allowed from. */
+static inline const uint8_t *find_eol(const uint8_t *start, const uint8_t *p,
+                                      const uint8_t *end) {
+#if HAVE_SSE2
+    const __m128i lf = _mm_set1_epi8('\n');
+    const __m128i cr = _mm_set1_epi8('\r');
+
+    for (; p < end; p += 16) {
+        size_t back = 0;
+
+        if (end - p < 16) {
+            if (end - start < 16) {
+                break;
+            }
+            back = (size_t) (16 - (end - p));
+        }
+
+        __m128i v = _mm_loadu_si128((const __m128i *) (p - back));
+        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, lf),
+                                   _mm_cmpeq_epi8(v, cr));
+        uint32_t bits = (uint32_t) _mm_movemask_epi8(hit) >> back;
+
+        if (bits != 0) {
+            return p + __builtin_ctz(bits);
+        }
+
+        if (back != 0) {
+            return end;
+        }
+    }
+#else
+    (void) start;
+#endif
+
+    while (p < end && *p != '\n' && *p != '\r') {
+        p++;
+    }
+
+    return p;
+}
+
+/*
+ * One byte in the states BOF to BOM2.  Returns how many bytes were used, 0 or
+ * 1, and leaves LINE_FIELD where the bytes so far are no byte order mark.
+ */
+static size_t bom_byte(uint8_t *line, uint8_t c) {
+    if (c == bom[*line]) {
+        *line = (uint8_t) (*line + 1); /* LINE_START after the last */
+        return 1;
+    }
+
+    *line = *line == LINE_BOF ? LINE_START : LINE_FIELD;
+
+    return 0;
+}
+
+void hai_sse_init(struct hai_sse *sse) {
+    sse->state = LINE_BOF;
+    sse->in_event = false;
+}
+
+size_t hai_sse_feed(struct hai_sse *sse, const void *data, size_t n) {
+    const uint8_t *start = data;
+    const uint8_t *p = start;
+    const uint8_t *end = start + n;
+    const uint8_t *pass = start;
+    uint8_t state = sse->state;
+    bool in_event = sse->in_event;
+
+    while (p < end) {
+        switch (state) {
+
+        case LINE_BOF:
+        case LINE_BOM1:
+        case LINE_BOM2:
+            p += bom_byte(&state, *p);
+            in_event = state == LINE_FIELD;
+            break;
+
+        case LINE_CR:
+            state = LINE_START;
+
+            if (*p == '\n') {
+                p++;
+                if (!in_event) {
+                    pass = p;
+                }
+            }
+            break;
+
+        case LINE_START:
+            if (*p == '\n' || *p == '\r') {
+                state = *p++ == '\r' ? LINE_CR : LINE_START;
+                in_event = false;
+                pass = p;
+                break;
+            }
+
+            if (*p == ':') {
+                state = LINE_COMMENT;
+
+            } else {
+                state = LINE_FIELD;
+                in_event = true;
+            }
+            break;
+
+        default:
+            p = find_eol(start, p, end);
+
+            if (p < end) {
+                state = *p++ == '\r' ? LINE_CR : LINE_START;
+                if (!in_event) {
+                    pass = p;
+                }
+            }
+        }
+    }
+
+    sse->state = state;
+    sse->in_event = in_event;
+
+    return (size_t) (pass - start);
+}
+
+/*
+ * Which bytes an odd run of backslashes escapes.  *escaped is true when the
+ * byte before the block is an escaping backslash, and becomes the same fact
+ * for the byte behind the block's len bytes.
+ */
+static inline uint64_t escaped_bytes(uint64_t backslash, unsigned len,
+                                     bool *escaped) {
+    uint64_t result = *escaped;
+
+    backslash &= ~result;
+    *escaped = false;
+
+    while (backslash != 0) {
+        unsigned i = (unsigned) __builtin_ctzll(backslash);
+
+        if (i + 1 == len) {
+            *escaped = true;
+            break;
+        }
+
+        result |= UINT64_C(2) << i;
+        backslash &= ~(UINT64_C(3) << i);
+    }
+
+    return result;
+}
+
+/* Keeps what lies outside of strings; str has a bit for each byte in one. */
+static inline void finish_block(struct block *b, const struct raw *raw,
+                                uint64_t str) {
+    b->open = raw->open & ~str;
+    b->close = raw->close & ~str;
+    b->colon = raw->colon & ~str;
+    b->opens = b->open != 0 ? (uint32_t) __builtin_popcountll(b->open) : 0;
+    b->closes = b->close != 0 ? (uint32_t) __builtin_popcountll(b->close) : 0;
+}
+
+/* Bit i of the result is the parity of the bits 0 .. i. */
+static inline uint64_t parity_prefix(uint64_t bits) {
+    bits ^= bits << 1;
+    bits ^= bits << 2;
+    bits ^= bits << 4;
+    bits ^= bits << 8;
+    bits ^= bits << 16;
+    bits ^= bits << 32;
+
+    return bits;
+}
+
+/* The last, partial block is filled up with blanks, which have no bits. */
+static inline const uint8_t *block_bytes(const uint8_t *p, size_t n,
+                                         uint8_t *copy) {
+    if (n >= BLOCK) {
+        return p;
+    }
+
+    memset(copy, ' ', BLOCK);
+    memcpy(copy, p, n);
+
+    return copy;
+}
+
+static inline void load_raw(struct raw *raw, const uint8_t *p) {
+#if HAVE_SSE2
+    memset(raw, 0, sizeof(*raw));
+
+    for (unsigned i = 0; i < BLOCK; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *) (p + i));
+        /* '[' and '{', ']' and '}' differ in this bit only */
+        __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20));
+
+#define HAI_BITS(x, c)                                                      \
+    ((uint64_t) (uint32_t) _mm_movemask_epi8(                               \
+         _mm_cmpeq_epi8((x), _mm_set1_epi8(c))) << i)
+
+        raw->quote |= HAI_BITS(v, '"');
+        raw->backslash |= HAI_BITS(v, '\\');
+        raw->colon |= HAI_BITS(v, ':');
+        raw->open |= HAI_BITS(folded, '{');
+        raw->close |= HAI_BITS(folded, '}');
+#undef HAI_BITS
+    }
+#else
+    memset(raw, 0, sizeof(*raw));
+
+    for (unsigned i = 0; i < BLOCK; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+
+        switch (p[i]) {
+
+        case '"':
+            raw->quote |= bit;
+            break;
+
+        case '\\':
+            raw->backslash |= bit;
+            break;
+
+        case ':':
+            raw->colon |= bit;
+            break;
+
+        case '{':
+        case '[':
+            raw->open |= bit;
+            break;
+
+        case '}':
+        case ']':
+            raw->close |= bit;
+            break;
+
+        default:
+            break;
+        }
+    }
+#endif
+}
+
+/* Stage one over n bytes, at most BATCH blocks of them. */
+static void classify(struct hai_usage_scan *us, const uint8_t *p, size_t n,
+                     struct block *b) {
+    uint8_t copy[BLOCK];
+    struct raw raw;
+
+    for (size_t done = 0; done < n; done += BLOCK, b++) {
+        size_t len = n - done < BLOCK ? n - done : BLOCK;
+
+        load_raw(&raw, block_bytes(p + done, len, copy));
+
+        uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
+                                                  (unsigned) len,
+                                                  &us->escaped);
+
+        str = parity_prefix(str) ^ us->in_string;
+        us->in_string = UINT64_C(0) - (str >> 63);
+
+        finish_block(b, &raw, str);
+    }
+}
+
+#if HAVE_AVX2
+
+static inline __attribute__((target("avx2")))
+uint64_t equal_bits(__m256i low, __m256i high, char c) {
+    __m256i v = _mm256_set1_epi8(c);
+    uint32_t l = (uint32_t) _mm256_movemask_epi8(_mm256_cmpeq_epi8(low, v));
+    uint32_t h = (uint32_t) _mm256_movemask_epi8(_mm256_cmpeq_epi8(high, v));
+
+    return l | (uint64_t) h << 32;
+}
+
+__attribute__((target("avx2,pclmul,popcnt")))
+static void classify_avx2(struct hai_usage_scan *us, const uint8_t *p,
+                          size_t n, struct block *b) {
+    const __m256i fold = _mm256_set1_epi8(0x20);
+    const __m128i ones = _mm_set1_epi8((char) 0xff);
+    uint8_t copy[BLOCK];
+    struct raw raw;
+
+    for (size_t done = 0; done < n; done += BLOCK, b++) {
+        size_t len = n - done < BLOCK ? n - done : BLOCK;
+        const uint8_t *q = block_bytes(p + done, len, copy);
+        __m256i low = _mm256_loadu_si256((const __m256i *) q);
+        __m256i high = _mm256_loadu_si256((const __m256i *) (q + 32));
+
+        raw.quote = equal_bits(low, high, '"');
+        raw.backslash = equal_bits(low, high, '\\');
+        raw.colon = equal_bits(low, high, ':');
+        low = _mm256_or_si256(low, fold);
+        high = _mm256_or_si256(high, fold);
+        raw.open = equal_bits(low, high, '{');
+        raw.close = equal_bits(low, high, '}');
+
+        uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
+                                                  (unsigned) len,
+                                                  &us->escaped);
+
+        /* a carry-less product with all ones is the parity prefix */
+        __m128i product = _mm_clmulepi64_si128(
+            _mm_set_epi64x(0, (long long) str), ones, 0);
+
+        str = (uint64_t) _mm_cvtsi128_si64(product) ^ us->in_string;
+        us->in_string = UINT64_C(0) - (str >> 63);
+
+        finish_block(b, &raw, str);
+    }
+}
+
+#endif
+
+static void classify_best(struct hai_usage_scan *us, const uint8_t *p,
+                          size_t n, struct block *b) {
+#if HAVE_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("pclmul")
+        && __builtin_cpu_supports("popcnt")) {
+        classify_avx2(us, p, n, b);
+        return;
+    }
+#endif
+
+    classify(us, p, n, b);
+}
+
+#define IS(name) (len == sizeof(name) - 1 && memcmp(key, name, len) == 0)
+
+static enum key look_up(enum node node, const uint8_t *key, size_t len) {
+    switch (node) {
+
+    case NODE_TOP:
+        if (IS("usage")) {
+            return KEY_USAGE;
+        }
+        if (IS("message") || IS("response")) {
+            return KEY_INNER;
+        }
+        if (IS("error")) {
+            return KEY_ERROR;
+        }
+        if (IS("type")) {
+            return KEY_TYPE;
+        }
+        return IS("input_tokens") ? KEY_INPUT : KEY_NONE;
+
+    case NODE_INNER:
+        if (IS("usage")) {
+            return KEY_USAGE;
+        }
+        return IS("error") ? KEY_ERROR : KEY_NONE;
+
+    case NODE_USAGE:
+        if (IS("prompt_tokens") || IS("input_tokens")) {
+            return KEY_INPUT;
+        }
+        if (IS("completion_tokens") || IS("output_tokens")) {
+            return KEY_OUTPUT;
+        }
+        if (IS("cache_read_input_tokens")) {
+            return KEY_CACHED;
+        }
+        return IS("prompt_tokens_details") || IS("input_tokens_details")
+               ? KEY_DETAILS : KEY_NONE;
+
+    case NODE_DETAILS:
+        return IS("cached_tokens") ? KEY_CACHED : KEY_NONE;
+    }
+
+    return KEY_NONE;
+}
+
+#undef IS
+
+/*
+ * The key whose closing quote is the last byte of start .. end, KEY_NONE for
+ * one that is not wanted.  *cut is set when its beginning is not there.
+ */
+static enum key key_before(enum node node, const uint8_t *start,
+                           const uint8_t *end, bool *cut) {
+    const uint8_t *limit = end - start > WINDOW ? end - WINDOW : start;
+    const uint8_t *quote = end - 1;
+
+    *cut = false;
+
+    do {
+        if (--quote <= limit) {
+            *cut = limit == start;
+            return KEY_NONE;
+        }
+    } while (*quote != '"');
+
+    if (quote[-1] == '\\') {
+        return KEY_NONE; /* inside of a longer key */
+    }
+
+    return look_up(node, quote + 1, (size_t) (end - 1 - (quote + 1)));
+}
+
+/* The key in front of the colon at `colon`, in the piece from start on. */
+static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
+                       const uint8_t *colon) {
+    enum node node = us->path[us->level];
+    uint8_t joined[sizeof(us->past) + WINDOW];
+    const uint8_t *end = colon;
+    enum key key;
+    size_t n;
+    bool cut;
+
+    while (end > start && is_blank(end[-1])) {
+        end--;
+    }
+
+    n = (size_t) (end - start);
+
+    if (n >= 2) {
+        /* every wanted key ends in one of these letters */
+        uint8_t last = end[-2];
+
+        if (end[-1] != '"' || (last != 'e' && last != 'r' && last != 's')) {
+            return KEY_NONE;
+        }
+
+        key = key_before(node, start, end, &cut);
+        if (!cut || n >= WINDOW) {
+            return key;
+        }
+    }
+
+    memcpy(joined, us->past, us->past_len);
+    memcpy(joined + us->past_len, start, n);
+    n += us->past_len;
+
+    if (n < 2 || joined[n - 1] != '"') {
+        return KEY_NONE;
+    }
+
+    return key_before(node, joined, joined + n, &cut);
+}
+
+/* Keeps the last bytes of a piece for key_of(). */
+static void keep_past(struct hai_usage_scan *us, const uint8_t *p, size_t n) {
+    if (!us->in_string) {
+        while (n > 0 && is_blank(p[n - 1])) {
+            n--;
+        }
+    }
+
+    if (n >= PAST_SIZE) {
+        memcpy(us->past, p + n - PAST_SIZE, PAST_SIZE);
+        us->past_len = PAST_SIZE;
+        return;
+    }
+
+    size_t keep = us->past_len < PAST_SIZE - n ? us->past_len : PAST_SIZE - n;
+
+    memmove(us->past, us->past + us->past_len - keep, keep);
+    memcpy(us->past + keep, p, n);
+    us->past_len = (uint8_t) (keep + n);
+}
+
+static void take_count(struct hai_usage_scan *us) {
+    int64_t count = (int64_t) us->number;
+
+    switch (us->slot) {
+
+    case KEY_INPUT:
+        us->usage.input_tokens = count;
+        break;
+
+    case KEY_OUTPUT:
+        us->usage.output_tokens = count;
+        break;
+
+    default:
+        us->usage.cached_tokens = count;
+    }
+
+    us->usage.reported = true;
+    us->value = VALUE_NONE;
+}
+
+/* What may follow a complete number. */
+static void end_number(struct hai_usage_scan *us, uint8_t c) {
+    if (c == ',' || c == '}') {
+        take_count(us);
+
+    } else {
+        us->value = is_blank(c) ? VALUE_TAIL : VALUE_NONE;
+    }
+}
+
+static void read_value(struct hai_usage_scan *us, const uint8_t *p,
+                       const uint8_t *end) {
+    for (; p < end && us->value != VALUE_NONE; p++) {
+        uint8_t c = *p;
+
+        switch (us->value) {
+
+        case VALUE_BLANK:
+            if (c >= '1' && c <= '9') {
+                us->number = c - '0';
+                us->value = VALUE_DIGITS;
+
+            } else if (c == '0') {
+                us->number = 0;
+                us->value = VALUE_ZERO;
+
+            } else if (!is_blank(c)) {
+                us->value = VALUE_NONE;
+            }
+            break;
+
+        case VALUE_DIGITS:
+            if (c >= '0' && c <= '9') {
+                us->number = us->number * 10 + (c - '0');
+                if (us->number > COUNT_MAX) {
+                    us->value = VALUE_NONE;
+                }
+                break;
+            }
+            end_number(us, c);
+            break;
+
+        case VALUE_WORD_BLANK:
+            if (c == '"') {
+                us->value = VALUE_WORD;
+                us->number = 0;
+
+            } else if (!is_blank(c)) {
+                us->value = VALUE_NONE;
+            }
+            break;
+
+        case VALUE_WORD:
+            if (c != error_word[us->number]) {
+                us->value = VALUE_NONE;
+
+            } else if (++us->number == sizeof(error_word)) {
+                us->usage.error = true;
+                us->value = VALUE_NONE;
+            }
+            break;
+
+        default: /* VALUE_ZERO, VALUE_TAIL */
+            end_number(us, c);
+        }
+    }
+}
+
+static void on_colon(struct hai_usage_scan *us, const uint8_t *start,
+                     const uint8_t *colon, const uint8_t *end) {
+    enum key key = key_of(us, start, colon);
+
+    us->value = VALUE_NONE;
+    us->pending = KEY_NONE;
+
+    if (key >= KEY_INPUT) {
+        us->slot = (uint8_t) key;
+        us->value = VALUE_BLANK;
+        read_value(us, colon + 1, end);
+
+    } else if (key == KEY_TYPE) {
+        us->value = VALUE_WORD_BLANK;
+        read_value(us, colon + 1, end);
+
+    } else {
+        us->pending = (uint8_t) key;
+    }
+}
+
+/* An opening bracket in a watched object.  False: it is not entered. */
+static bool on_open(struct hai_usage_scan *us, uint8_t c) {
+    enum key key = us->pending;
+    enum node node;
+
+    us->pending = KEY_NONE;
+
+    if (c != '{') {
+        return false;
+    }
+
+    switch (key) {
+
+    case KEY_INNER:
+        node = NODE_INNER;
+        break;
+
+    case KEY_USAGE:
+        node = NODE_USAGE;
+        break;
+
+    case KEY_DETAILS:
+        node = NODE_DETAILS;
+        break;
+
+    case KEY_ERROR:
+        us->usage.error = true;
+        return false;
+
+    default:
+        return false;
+    }
+
+    us->path[++us->level] = (uint8_t) node;
+
+    return true;
+}
+
+/* A closing bracket of a watched object.  False: the search is over. */
+static bool on_close(struct hai_usage_scan *us, uint8_t c) {
+    us->pending = KEY_NONE;
+
+    if (c != '}' || us->level == 0) {
+        return false;
+    }
+
+    us->level--;
+
+    return true;
+}
+
+/* Stage two over one block, which begins at p; the piece is start .. end. */
+static void walk(struct hai_usage_scan *us, const struct block *b,
+                 const uint8_t *start, const uint8_t *p, const uint8_t *end) {
+    uint64_t skip = us->skip;
+    uint64_t bits = b->open | b->close;
+
+    if (skip == 0) {
+        bits |= b->colon;
+    }
+
+    while (bits != 0) {
+        unsigned i = (unsigned) __builtin_ctzll(bits);
+
+        bits &= bits - 1;
+
+        if (skip != 0) {
+            if (b->open >> i & 1) {
+                skip++;
+
+            } else if (--skip == 0) {
+                bits |= b->colon & (~UINT64_C(1) << i);
+            }
+
+        } else if (p[i] == ':') {
+            on_colon(us, start, p + i, end);
+
+        } else if (b->open >> i & 1) {
+            if (!on_open(us, p[i])) {
+                skip = 1;
+                bits &= ~b->colon;
+            }
+
+        } else if (!on_close(us, p[i])) {
+            us->json = JSON_OVER;
+            return;
+        }
+    }
+
+    us->skip = skip;
+}
+
+static void json_reset(struct hai_usage_scan *us) {
+    us->json = JSON_START;
+    us->skip = 0;
+    us->in_string = 0;
+    us->escaped = false;
+    us->level = 0;
+    us->path[0] = NODE_TOP;
+    us->pending = KEY_NONE;
+    us->value = VALUE_NONE;
+    us->past_len = 0;
+}
+
+static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
+                      const uint8_t *end) {
+    struct block blocks[BATCH];
+    const uint8_t *start;
+
+    if (us->json == JSON_START) {
+        while (p < end && is_blank(*p)) {
+            p++;
+        }
+
+        if (p == end) {
+            return;
+        }
+
+        if (*p != '{') {
+            us->json = JSON_OVER;
+            return;
+        }
+
+        us->json = JSON_OPEN;
+        us->past[0] = *p++;
+        us->past_len = 1;
+    }
+
+    if (us->json == JSON_OVER || p == end) {
+        return;
+    }
+
+    start = p;
+
+    read_value(us, p, end);
+
+    while (p < end) {
+        size_t n = (size_t) (end - p);
+
+        if (n > BLOCK * BATCH) {
+            n = BLOCK * BATCH;
+        }
+
+        classify_best(us, p, n, blocks);
+
+        for (size_t i = 0; i * BLOCK < n; i++) {
+            const struct block *b = &blocks[i];
+
+            if (us->skip > b->closes) {
+                us->skip += b->opens;
+                us->skip -= b->closes;
+                continue;
+            }
+
+            walk(us, b, start, p + i * BLOCK, end);
+
+            if (us->json == JSON_OVER) {
+                return;
+            }
+        }
+
+        p += n;
+    }
+
+    if (us->skip == 0) {
+        keep_past(us, start, (size_t) (end - start));
+    }
+}
+
+/* The data of an event, its lines joined by LF, as JSON. */
+static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
+                     const uint8_t *end) {
+    static const uint8_t lf = '\n';
+    const uint8_t *start = p;
+    const uint8_t *eol;
+
+    while (p < end) {
+        switch (us->line) {
+
+        case LINE_CR:
+            us->line = LINE_START;
+            if (*p == '\n') {
+                p++;
+            }
+            break;
+
+        case LINE_START:
+            if (*p == '\n' || *p == '\r') {
+                us->line = *p++ == '\r' ? LINE_CR : LINE_START;
+                us->joined = false;
+                json_reset(us);
+                break;
+            }
+
+            us->line = LINE_NAME;
+            us->matched = 0;
+            break;
+
+        case LINE_NAME:
+            while (p < end && *p == data_field[us->matched]) {
+                p++;
+                if (++us->matched == sizeof(data_field)) {
+                    us->line = LINE_SPACE;
+                    break;
+                }
+            }
+
+            if (p < end && us->line == LINE_NAME) {
+                us->line = LINE_OTHER;
+            }
+            break;
+
+        case LINE_SPACE:
+            us->line = LINE_DATA;
+
+            if (us->joined) {
+                json_feed(us, &lf, &lf + 1);
+            }
+            us->joined = true;
+
+            if (*p == ' ') {
+                p++;
+            }
+            break;
+
+        default:
+            eol = find_eol(start, p, end);
+
+            if (us->line == LINE_DATA) {
+                json_feed(us, p, eol);
+            }
+
+            p = eol;
+
+            if (p < end) {
+                us->line = *p++ == '\r' ? LINE_CR : LINE_START;
+            }
+        }
+    }
+}
+
+void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind) {
+    memset(us, 0, sizeof(*us));
+
+    us->usage.input_tokens = -1;
+    us->usage.output_tokens = -1;
+    us->usage.cached_tokens = -1;
+    us->kind = (uint8_t) kind;
+    us->line = LINE_BOF;
+
+    json_reset(us);
+}
+
+void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n) {
+    const uint8_t *p = data;
+    const uint8_t *end = p + n;
+
+    while (p < end && us->line < LINE_START) {
+        p += bom_byte(&us->line, *p);
+    }
+
+    if (us->kind == HAI_USAGE_SSE) {
+        sse_feed(us, p, end);
+
+    } else if (us->line == LINE_START) {
+        json_feed(us, p, end);
+    }
+}
