@@ -49,6 +49,13 @@ typedef struct {
     void       (*live)(void *data,
                        void (*each)(void *arg, ngx_str_t *claim), void *arg);
     void        *data;
+
+    /*
+     * A key of the feed was written that the replica itself does not use:
+     * "rules", "rules:epoch", "limit:...", other "ai:..." keys; the text
+     * behind "hoody:{server}:".  May be NULL.
+     */
+    void       (*key)(void *data, ngx_str_t *key);
 } ngx_http_hoody_ai_replica_events_t;
 
 

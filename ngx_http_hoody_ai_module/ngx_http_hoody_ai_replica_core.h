@@ -1,0 +1,261 @@
+
+/*
+ * What the files of the replica share: replica.c (life, heartbeat,
+ * decisions), replica_load.c (loads and the scan) and replica_reads.c
+ * (invalidations and the reads they cause).  Not for others.
+ */
+
+
+#ifndef _NGX_HTTP_HOODY_AI_REPLICA_CORE_H_INCLUDED_
+#define _NGX_HTTP_HOODY_AI_REPLICA_CORE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include "ngx_http_hoody_ai_redis.h"
+#include "ngx_http_hoody_ai_registry.h"
+#include "ngx_http_hoody_ai_replica.h"
+#include "../common/hai_identity.h"
+
+
+/* names read in one MULTI, such transactions under way at a time */
+#define NGX_HTTP_HOODY_AI_BATCH       500
+#define NGX_HTTP_HOODY_AI_BATCHES     4
+
+/* names read ahead by a load */
+#define NGX_HTTP_HOODY_AI_WINDOW      512
+
+/* wanted names: in all, and those that only a request asked for */
+#define NGX_HTTP_HOODY_AI_WANTS       32768
+#define NGX_HTTP_HOODY_AI_ASKED       4096
+
+/* names known to be nobody's while the scan is not through */
+#define NGX_HTTP_HOODY_AI_ABSENT      4096
+
+#define NGX_HTTP_HOODY_AI_NFIELDS     6
+
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_DOWN = 0,        /* the reconnect timer runs */
+    NGX_HTTP_HOODY_AI_CONNECTING,      /* both handshakes */
+    NGX_HTTP_HOODY_AI_SUBSCRIBING,     /* the feed's tracking */
+    NGX_HTTP_HOODY_AI_LOADING,         /* subscribed, a load is due or runs */
+    NGX_HTTP_HOODY_AI_LIVE
+} ngx_http_hoody_ai_state_e;
+
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_WANT_QUEUED = 0,
+    NGX_HTTP_HOODY_AI_WANT_SENT,
+    NGX_HTTP_HOODY_AI_WANT_ABSENT      /* read: no such container */
+} ngx_http_hoody_ai_want_e;
+
+
+/* a name of which something is not known */
+
+typedef struct {
+    ngx_http_hoody_ai_link_t           link;
+    ngx_queue_t                        queue;     /* QUEUED or ABSENT */
+    ngx_http_hoody_ai_want_e           state;
+    unsigned                           hash:1;    /* its hash, not only gate */
+    unsigned                           reading:1; /* the hash is being read */
+    unsigned                           again:1;   /* changed since it was sent */
+    unsigned                           asked:1;   /* a request waits for it */
+    unsigned                           shared:1;  /* the same, through an
+                                                     address of both */
+    unsigned                           stray:1;   /* found by the scan */
+    u_char                             len;
+    u_char                             name[];
+} ngx_http_hoody_ai_want_t;
+
+
+struct ngx_http_hoody_ai_replica_s {
+    ngx_http_hoody_ai_redis_conf_t      *conf;
+    ngx_http_hoody_ai_replica_events_t  *events;
+    ngx_http_hoody_ai_redis_t           *feed;
+
+    /* has to lie where ngx_connection_t has its fd: timers print it */
+    ngx_socket_t                         ident;
+
+    ngx_http_hoody_ai_redis_t           *data;
+    ngx_http_hoody_ai_redis_peer_t       feed_peer;
+    ngx_http_hoody_ai_redis_peer_t       data_peer;
+
+    ngx_http_hoody_ai_state_e            state;
+    ngx_msec_t                           backoff;
+    ngx_msec_t                           heartbeat;
+    ngx_msec_t                           timeout;
+
+    /* keys, in one block */
+    ngx_str_t                            prefix;
+    ngx_str_t                            container;   /* key prefix */
+    ngx_str_t                            containers;
+    ngx_str_t                            enabled;
+    ngx_str_t                            generation;
+    ngx_str_t                            pattern;     /* for SCAN */
+    u_char                              *keys;
+    u_char                              *key;         /* room for one */
+
+    ngx_http_hoody_ai_registry_t        *reg;         /* decides */
+    ngx_http_hoody_ai_registry_t        *fresh;       /* being loaded */
+    ngx_uint_t                           serial;
+
+    /* proof of life of reg; of the connections, for the next reg */
+    ngx_msec_t                           proof;
+    ngx_msec_t                           next_proof;
+
+    /* generations: raised by each invalidation of the key */
+    ngx_uint_t                           gate;
+    ngx_uint_t                           list;
+
+    /* what the last reads of the sets said, and of which generation */
+    ngx_uint_t                           gate_asked;
+    ngx_uint_t                           gate_known;
+    int64_t                              gate_card;
+    uint64_t                             gate_deadline;
+    ngx_uint_t                           list_asked;
+    ngx_uint_t                           list_known;
+    int64_t                              list_card;
+    ngx_str_t                            epoch;       /* of the database */
+    u_char                               epoch_data[64];
+
+    ngx_http_hoody_ai_table_t            wants;
+    ngx_queue_t                          queued;
+    ngx_queue_t                          absent;
+    ngx_uint_t                           nasked;
+    ngx_uint_t                           nabsent;
+    ngx_uint_t                           batches;
+    ngx_http_hoody_ai_claims_t           claims;
+
+    /* the heartbeat under way */
+    struct {
+        ngx_msec_t                       sent;
+        ngx_uint_t                       pending;
+        ngx_uint_t                       load;
+        ngx_uint_t                       gate;
+        ngx_uint_t                       list;
+        int64_t                          gate_card;
+        int64_t                          list_card;
+        unsigned                         failed:1;
+        unsigned                         moved:1;     /* generation differs */
+    } beat;
+
+    /* the load under way */
+    struct {
+        ngx_uint_t                       id;
+        ngx_msec_t                       start;
+        ngx_uint_t                       gate;
+        ngx_uint_t                       list;
+        u_char                          *names;       /* flag, length, name */
+        size_t                           len;
+        size_t                           size;
+        size_t                           sent;        /* offsets */
+        size_t                           done;
+        ngx_uint_t                       outstanding;
+        ngx_uint_t                       seq;         /* of the next sent */
+        int64_t                          pttl;
+        ngx_msec_t                       when[NGX_HTTP_HOODY_AI_WINDOW];
+    } load;
+
+    struct {
+        ngx_uint_t                       strays;      /* being read */
+        ngx_str_t                        cursor;
+        u_char                           cursor_data[NGX_INT64_LEN];
+        unsigned                         page:1;      /* is under way */
+    } scan;
+
+    ngx_event_t                          connect_timer;
+    ngx_event_t                          beat_timer;
+    ngx_event_t                          stale_timer;
+    ngx_event_t                          expire_timer;
+    ngx_event_t                          load_timer;
+    ngx_event_t                          scan_timer;
+    ngx_event_t                          sweep_timer;
+    ngx_event_t                          post;        /* reads to be sent */
+
+    ngx_msec_t                           sweep_next;
+
+    ngx_msec_t                           load_time;
+    ngx_uint_t                           reconnects;
+    ngx_uint_t                           reloads;
+
+    ngx_msec_t                           logged;      /* trouble */
+    ngx_msec_t                           warned;      /* about content */
+    uint32_t                             trouble;
+
+    unsigned                             loaded:1;
+    unsigned                             current:1;   /* reg is fed */
+    unsigned                             blind:1;     /* all wait */
+    unsigned                             stale:1;     /* all() was called */
+    unsigned                             based:1;     /* the sets were read */
+    unsigned                             scanned:1;
+    unsigned                             scan_waited:1;
+    unsigned                             overflow:1;
+    unsigned                             sweep:1;     /* is due */
+};
+
+
+/* replica.c */
+
+/* drops what is known and loads again; until then everything waits */
+void ngx_http_hoody_ai_replica_reload(ngx_http_hoody_ai_replica_t *rep,
+    const char *cause);
+void ngx_http_hoody_ai_replica_all(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_tell(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_proved(ngx_http_hoody_ai_replica_t *rep,
+    ngx_msec_t sent);
+void ngx_http_hoody_ai_replica_set_expire(ngx_http_hoody_ai_replica_t *rep);
+/* content of Redis that cannot be used: one line per second */
+void ngx_http_hoody_ai_replica_warn(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *name, const char *text);
+
+/* a cardinality; 0 for a key of the wrong type, -1 for any other error */
+int64_t ngx_http_hoody_ai_replica_card(ngx_http_hoody_ai_redis_reply_t *reply);
+ngx_uint_t ngx_http_hoody_ai_replica_wrong_type(
+    ngx_http_hoody_ai_redis_reply_t *reply);
+
+/* replica_load.c */
+
+ngx_int_t ngx_http_hoody_ai_replica_load(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_load_stop(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_scan(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_scan_stray_read(
+    ngx_http_hoody_ai_replica_t *rep);
+
+/* replica_reads.c */
+
+void ngx_http_hoody_ai_replica_message(void *data,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+void ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev);
+ngx_http_hoody_ai_want_t *ngx_http_hoody_ai_replica_wanted(
+    ngx_http_hoody_ai_replica_t *rep, u_char *name, size_t len);
+
+/*
+ * Wants the hash, or only the gate, of a name that a request asks for; the
+ * request is to wait.
+ */
+void ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep,
+    u_char *name, size_t len, ngx_uint_t hash);
+/* the same for a name that the scan found */
+void ngx_http_hoody_ai_replica_stray(ngx_http_hoody_ai_replica_t *rep,
+    u_char *name, size_t len);
+void ngx_http_hoody_ai_replica_forget_absent(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_free_wants(ngx_http_hoody_ai_replica_t *rep);
+
+/* PTTL and HMGET of a container */
+ngx_int_t ngx_http_hoody_ai_replica_read(ngx_http_hoody_ai_replica_t *rep,
+    u_char *name, size_t len, ngx_http_hoody_ai_redis_reply_pt pttl,
+    ngx_http_hoody_ai_redis_reply_pt fields, void *arg);
+
+/*
+ * Takes the answers into a registry.  NGX_OK: known now, also when there is
+ * no such container or it cannot be used; NGX_ERROR: nothing is known.
+ */
+ngx_int_t ngx_http_hoody_ai_replica_apply(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_registry_t *reg, ngx_str_t *name, int64_t pttl,
+    ngx_msec_t sent, ngx_http_hoody_ai_redis_reply_t *fields,
+    ngx_uint_t force, ngx_http_hoody_ai_claims_t *claims);
+
+
+#endif /* _NGX_HTTP_HOODY_AI_REPLICA_CORE_H_INCLUDED_ */

@@ -1,0 +1,990 @@
+
+/*
+ * Invalidations and the reads they cause.
+ *
+ * A "want" is a name of which something is not known at this moment.  An
+ * invalidation makes one, a request for an unknown name or gate makes one,
+ * and a read that was issued afterwards ends it.  While there is a want for
+ * the hash of a name, the name waits.  Wants outlive the connection: what was
+ * invalidated and not read is still not known.
+ */
+
+
+#include "ngx_http_hoody_ai_replica_core.h"
+
+
+typedef struct {
+    ngx_msec_t                  sent;
+    ngx_uint_t                  gate;
+    ngx_uint_t                  list;
+    ngx_uint_t                  n;
+    ngx_http_hoody_ai_want_t   *want[];
+} ngx_http_hoody_ai_batch_t;
+
+
+static void ngx_http_hoody_ai_replica_key(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *key);
+static ngx_http_hoody_ai_want_t *ngx_http_hoody_ai_replica_want(
+    ngx_http_hoody_ai_replica_t *rep, u_char *name, size_t len);
+static void ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+static void ngx_http_hoody_ai_replica_drop(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+static void ngx_http_hoody_ai_replica_settle(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+static void ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep);
+static void ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim);
+static ngx_int_t ngx_http_hoody_ai_replica_send_batch(
+    ngx_http_hoody_ai_replica_t *rep);
+static void ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static ngx_int_t ngx_http_hoody_ai_replica_batch_apply(
+    ngx_http_hoody_ai_replica_t *rep, ngx_http_hoody_ai_batch_t *batch,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static ngx_int_t ngx_http_hoody_ai_replica_sets_apply(
+    ngx_http_hoody_ai_replica_t *rep, ngx_http_hoody_ai_batch_t *batch,
+    ngx_http_hoody_ai_redis_reply_t **element);
+static void ngx_http_hoody_ai_replica_set_gate(
+    ngx_http_hoody_ai_replica_t *rep, ngx_http_hoody_ai_want_t *w,
+    ngx_uint_t gate, ngx_uint_t enabled);
+
+
+static ngx_str_t  ngx_http_hoody_ai_replica_fields[] = {
+    ngx_string("id"),
+    ngx_string("number"),
+    ngx_string("addresses"),
+    ngx_string("cgroup"),
+    ngx_string("tags"),
+    ngx_string("status")
+};
+
+
+/* a frame of __redis__:invalidate; nil after FLUSHALL and FLUSHDB */
+
+void
+ngx_http_hoody_ai_replica_message(void *data,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_uint_t                        i;
+    ngx_http_hoody_ai_replica_t      *rep = data;
+    ngx_http_hoody_ai_redis_reply_t  *keys;
+
+    keys = reply->element[2];
+
+    if (keys->type == NGX_HTTP_HOODY_AI_REDIS_NIL) {
+        ngx_http_hoody_ai_replica_reload(rep, "the database was flushed");
+        return;
+    }
+
+    if (keys->type != NGX_HTTP_HOODY_AI_REDIS_ARRAY) {
+        ngx_http_hoody_ai_redis_abort(rep->feed, "unexpected invalidation");
+        return;
+    }
+
+    for (i = 0; i < keys->n; i++) {
+
+        if (keys->element[i]->type != NGX_HTTP_HOODY_AI_REDIS_STRING) {
+            ngx_http_hoody_ai_redis_abort(rep->feed,
+                                          "unexpected invalidation");
+            return;
+        }
+
+        ngx_http_hoody_ai_replica_key(rep, &keys->element[i]->str);
+    }
+
+    /* the reads are sent when the feed has been drained */
+
+    ngx_post_event(&rep->post, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_hoody_ai_replica_key(ngx_http_hoody_ai_replica_t *rep, ngx_str_t *key)
+{
+    ngx_str_t                  name;
+    ngx_http_hoody_ai_want_t  *w;
+
+    if (key->len > rep->container.len
+        && ngx_memcmp(key->data, rep->container.data, rep->container.len) == 0)
+    {
+        name.data = key->data + rep->container.len;
+        name.len = key->len - rep->container.len;
+
+        if (!hai_name_valid((char *) name.data, name.len)) {
+            return;
+        }
+
+        if (rep->wants.n - rep->nabsent >= NGX_HTTP_HOODY_AI_WANTS) {
+            ngx_http_hoody_ai_replica_reload(rep, "too many changes at once");
+            return;
+        }
+
+        w = ngx_http_hoody_ai_replica_want(rep, name.data, name.len);
+
+        if (w == NULL) {
+            ngx_http_hoody_ai_replica_reload(rep, "no memory for a change");
+            return;
+        }
+
+        w->hash = 1;
+
+        if (w->state == NGX_HTTP_HOODY_AI_WANT_SENT) {
+            w->again = 1;
+
+        } else {
+            ngx_http_hoody_ai_replica_queue(rep, w);
+        }
+
+        return;
+    }
+
+    if (key->len == rep->enabled.len
+        && ngx_memcmp(key->data, rep->enabled.data, key->len) == 0)
+    {
+        rep->gate++;
+        rep->sweep = 1;
+        return;
+    }
+
+    if (key->len == rep->containers.len
+        && ngx_memcmp(key->data, rep->containers.data, key->len) == 0)
+    {
+        rep->list++;
+        return;
+    }
+
+    if (rep->events->key
+        && key->len > rep->prefix.len
+        && ngx_memcmp(key->data, rep->prefix.data, rep->prefix.len) == 0)
+    {
+        name.data = key->data + rep->prefix.len;
+        name.len = key->len - rep->prefix.len;
+
+        rep->events->key(rep->events->data, &name);
+    }
+}
+
+
+ngx_http_hoody_ai_want_t *
+ngx_http_hoody_ai_replica_wanted(ngx_http_hoody_ai_replica_t *rep,
+    u_char *name, size_t len)
+{
+    uint32_t                   hash;
+    ngx_http_hoody_ai_link_t  *link;
+    ngx_http_hoody_ai_want_t  *w;
+
+    if (rep->wants.n == 0) {
+        return NULL;
+    }
+
+    hash = ngx_http_hoody_ai_table_hash(name, len);
+
+    for (link = ngx_http_hoody_ai_table_first(&rep->wants, hash);
+         link;
+         link = link->next)
+    {
+        if (link->hash != hash) {
+            continue;
+        }
+
+        w = ngx_queue_data(link, ngx_http_hoody_ai_want_t, link);
+
+        if (w->len == len && ngx_memcmp(w->name, name, len) == 0) {
+            return w;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* finds or makes one; a new one is in no queue yet */
+
+static ngx_http_hoody_ai_want_t *
+ngx_http_hoody_ai_replica_want(ngx_http_hoody_ai_replica_t *rep, u_char *name,
+    size_t len)
+{
+    ngx_http_hoody_ai_want_t  *w;
+
+    w = ngx_http_hoody_ai_replica_wanted(rep, name, len);
+    if (w) {
+        return w;
+    }
+
+    w = calloc(1, sizeof(ngx_http_hoody_ai_want_t) + len);
+    if (w == NULL) {
+        return NULL;
+    }
+
+    w->len = (u_char) len;
+    ngx_memcpy(w->name, name, len);
+    ngx_queue_init(&w->queue);
+
+    ngx_http_hoody_ai_table_insert(&rep->wants, &w->link,
+                                   ngx_http_hoody_ai_table_hash(name, len));
+
+    return w;
+}
+
+
+/* to the end of the queue, from wherever it is but not while it is sent */
+
+static void
+ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w)
+{
+    if (w->state == NGX_HTTP_HOODY_AI_WANT_ABSENT) {
+        rep->nabsent--;
+        ngx_queue_remove(&w->queue);
+        ngx_queue_init(&w->queue);
+        w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
+    }
+
+    if (ngx_queue_empty(&w->queue)) {
+        ngx_queue_insert_tail(&rep->queued, &w->queue);
+    }
+}
+
+
+static void
+ngx_http_hoody_ai_replica_drop(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w)
+{
+    if (w->state == NGX_HTTP_HOODY_AI_WANT_ABSENT) {
+        rep->nabsent--;
+    }
+
+    if (w->asked) {
+        rep->nasked--;
+    }
+
+    ngx_queue_remove(&w->queue);
+    ngx_http_hoody_ai_table_remove(&rep->wants, &w->link);
+
+    free(w);
+}
+
+
+void
+ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep, u_char *name,
+    size_t len, ngx_uint_t hash)
+{
+    ngx_http_hoody_ai_want_t  *w;
+
+    w = ngx_http_hoody_ai_replica_wanted(rep, name, len);
+
+    if (w == NULL || !w->asked) {
+
+        if (rep->nasked >= NGX_HTTP_HOODY_AI_ASKED) {
+            /* everyone is told when the queue has been worked off */
+            rep->overflow = 1;
+            return;
+        }
+
+        w = ngx_http_hoody_ai_replica_want(rep, name, len);
+
+        if (w == NULL) {
+            rep->overflow = 1;
+            return;
+        }
+
+        w->asked = 1;
+        rep->nasked++;
+    }
+
+    if (w->state == NGX_HTTP_HOODY_AI_WANT_SENT) {
+        return;
+    }
+
+    if (hash) {
+        w->hash = 1;
+    }
+
+    ngx_http_hoody_ai_replica_queue(rep, w);
+    ngx_post_event(&rep->post, &ngx_posted_events);
+}
+
+
+void
+ngx_http_hoody_ai_replica_stray(ngx_http_hoody_ai_replica_t *rep, u_char *name,
+    size_t len)
+{
+    ngx_http_hoody_ai_want_t  *w;
+
+    w = ngx_http_hoody_ai_replica_want(rep, name, len);
+
+    if (w == NULL) {
+        ngx_http_hoody_ai_redis_abort(rep->data, "no memory for a container");
+        return;
+    }
+
+    if (!w->stray) {
+        w->stray = 1;
+        rep->scan.strays++;
+    }
+
+    if (w->state != NGX_HTTP_HOODY_AI_WANT_SENT) {
+        w->hash = 1;
+        ngx_http_hoody_ai_replica_queue(rep, w);
+        ngx_post_event(&rep->post, &ngx_posted_events);
+
+    } else if (!w->reading) {
+        w->hash = 1;
+        w->again = 1;
+    }
+}
+
+
+void
+ngx_http_hoody_ai_replica_forget_absent(ngx_http_hoody_ai_replica_t *rep)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&rep->absent)) {
+        q = ngx_queue_head(&rep->absent);
+        ngx_http_hoody_ai_replica_drop(rep,
+                          ngx_queue_data(q, ngx_http_hoody_ai_want_t, queue));
+    }
+}
+
+
+void
+ngx_http_hoody_ai_replica_free_wants(ngx_http_hoody_ai_replica_t *rep)
+{
+    ngx_uint_t                 i;
+    ngx_http_hoody_ai_link_t  *link, *next;
+
+    if (rep->wants.buckets == NULL) {
+        return;
+    }
+
+    for (i = 0; i <= rep->wants.mask; i++) {
+
+        for (link = rep->wants.buckets[i]; link; link = next) {
+            next = link->next;
+            free(ngx_queue_data(link, ngx_http_hoody_ai_want_t, link));
+        }
+    }
+
+    ngx_http_hoody_ai_table_done(&rep->wants);
+}
+
+
+/* the feed has been drained, or something was asked: send what is wanted */
+
+void
+ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
+{
+    ngx_http_hoody_ai_replica_t  *rep;
+
+    rep = ev->data;
+
+    if (rep->state < NGX_HTTP_HOODY_AI_LOADING) {
+        return;
+    }
+
+    if (rep->sweep) {
+        ngx_http_hoody_ai_replica_sweep(rep);
+    }
+
+    while (rep->batches < NGX_HTTP_HOODY_AI_BATCHES
+           && (!ngx_queue_empty(&rep->queued)
+               || rep->gate_asked != rep->gate
+               || rep->list_asked != rep->list))
+    {
+        if (ngx_http_hoody_ai_replica_send_batch(rep) != NGX_OK) {
+            ngx_http_hoody_ai_redis_abort(rep->data, "cannot send reads");
+            return;
+        }
+    }
+
+    if (rep->overflow && rep->nasked == 0) {
+        rep->overflow = 0;
+        ngx_http_hoody_ai_replica_all(rep);
+    }
+}
+
+
+/*
+ * The gate set was written: ask again for those that run or wait.  With many
+ * of them this is work for Redis, so the next time has to wait in proportion;
+ * a name that a request asks for meanwhile does not.
+ */
+
+static void
+ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep)
+{
+    ngx_uint_t      n;
+    ngx_msec_int_t  wait;
+
+    wait = (ngx_msec_int_t) (rep->sweep_next - ngx_current_msec);
+
+    if (wait > 0) {
+
+        if (!rep->sweep_timer.timer_set) {
+            ngx_add_timer(&rep->sweep_timer, (ngx_msec_t) wait);
+        }
+
+        return;
+    }
+
+    rep->sweep = 0;
+
+    if (!rep->loaded || rep->events->live == NULL) {
+        return;
+    }
+
+    n = rep->wants.n;
+
+    rep->events->live(rep->events->data,
+                      ngx_http_hoody_ai_replica_sweep_claim, rep);
+
+    n = rep->wants.n - n;
+
+    rep->sweep_next = ngx_current_msec + n / 200;
+}
+
+
+static void
+ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim)
+{
+    ngx_uint_t                    i, n;
+    ngx_http_hoody_ai_want_t     *w;
+    ngx_http_hoody_ai_entry_t    *found[2];
+    ngx_http_hoody_ai_replica_t  *rep = arg;
+
+    found[0] = ngx_http_hoody_ai_registry_name(rep->reg, claim);
+    n = 1;
+
+    if (found[0] == NULL || !found[0]->running) {
+        n = ngx_http_hoody_ai_registry_number(rep->reg, claim, found, 2);
+        n = ngx_min(n, 2);
+    }
+
+    for (i = 0; i < n; i++) {
+
+        w = ngx_http_hoody_ai_replica_want(rep,
+                                       ngx_http_hoody_ai_entry_name(found[i]),
+                                       found[i]->name_len);
+        if (w == NULL) {
+            ngx_http_hoody_ai_redis_abort(rep->data, "no memory for a change");
+            return;
+        }
+
+        /* a read under way finds its gate out of date and is repeated */
+
+        if (w->state != NGX_HTTP_HOODY_AI_WANT_SENT) {
+            ngx_http_hoody_ai_replica_queue(rep, w);
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_replica_read(ngx_http_hoody_ai_replica_t *rep, u_char *name,
+    size_t len, ngx_http_hoody_ai_redis_reply_pt pttl,
+    ngx_http_hoody_ai_redis_reply_pt fields, void *arg)
+{
+    u_char     *p;
+    ngx_str_t   argv[2 + NGX_HTTP_HOODY_AI_NFIELDS];
+
+    p = ngx_cpymem(rep->key, rep->container.data, rep->container.len);
+    p = ngx_cpymem(p, name, len);
+
+    ngx_str_set(&argv[0], "PTTL");
+    argv[1].data = rep->key;
+    argv[1].len = p - rep->key;
+
+    if (ngx_http_hoody_ai_redis_send(rep->data, pttl, arg, 2, argv)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&argv[0], "HMGET");
+    ngx_memcpy(&argv[2], ngx_http_hoody_ai_replica_fields,
+               sizeof(ngx_http_hoody_ai_replica_fields));
+
+    return ngx_http_hoody_ai_redis_send(rep->data, fields, arg,
+                                        2 + NGX_HTTP_HOODY_AI_NFIELDS, argv);
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
+{
+    ngx_str_t                   argv[2 + NGX_HTTP_HOODY_AI_BATCH];
+    ngx_uint_t                  i, n;
+    ngx_queue_t                *q;
+    ngx_http_hoody_ai_want_t   *w;
+    ngx_http_hoody_ai_batch_t  *batch;
+
+    n = 0;
+
+    for (q = ngx_queue_head(&rep->queued);
+         q != ngx_queue_sentinel(&rep->queued) && n < NGX_HTTP_HOODY_AI_BATCH;
+         q = ngx_queue_next(q))
+    {
+        n++;
+    }
+
+    batch = malloc(sizeof(ngx_http_hoody_ai_batch_t)
+                   + n * sizeof(ngx_http_hoody_ai_want_t *));
+    if (batch == NULL) {
+        return NGX_ERROR;
+    }
+
+    batch->sent = ngx_current_msec;
+    batch->gate = rep->gate;
+    batch->list = rep->list;
+    batch->n = n;
+
+    ngx_str_set(&argv[0], "MULTI");
+
+    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 1, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    q = ngx_queue_head(&rep->queued);
+
+    for (i = 0; i < n; i++) {
+        w = ngx_queue_data(q, ngx_http_hoody_ai_want_t, queue);
+        q = ngx_queue_next(q);
+
+        batch->want[i] = w;
+
+        if (w->hash
+            && ngx_http_hoody_ai_replica_read(rep, w->name, w->len,
+                                              NULL, NULL, NULL)
+               != NGX_OK)
+        {
+            goto failed;
+        }
+
+        argv[2 + i].data = w->name;
+        argv[2 + i].len = w->len;
+    }
+
+    argv[1] = rep->enabled;
+
+    if (n) {
+        ngx_str_set(&argv[0], "SMISMEMBER");
+
+        if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2 + n, argv)
+            != NGX_OK)
+        {
+            goto failed;
+        }
+    }
+
+    ngx_str_set(&argv[0], "PTTL");
+
+    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    ngx_str_set(&argv[0], "SCARD");
+
+    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    argv[1] = rep->containers;
+
+    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    ngx_str_set(&argv[0], "EXEC");
+
+    if (ngx_http_hoody_ai_redis_send(rep->data,
+                                     ngx_http_hoody_ai_replica_batch_done,
+                                     batch, 1, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    for (i = 0; i < n; i++) {
+        w = batch->want[i];
+
+        ngx_queue_remove(&w->queue);
+        ngx_queue_init(&w->queue);
+
+        w->state = NGX_HTTP_HOODY_AI_WANT_SENT;
+        w->reading = w->hash;
+        w->hash = 0;
+    }
+
+    rep->gate_asked = rep->gate;
+    rep->list_asked = rep->list;
+    rep->batches++;
+
+    return NGX_OK;
+
+failed:
+
+    /* a part of the transaction may be queued: the caller gives up */
+
+    free(batch);
+
+    return NGX_ERROR;
+}
+
+
+static void
+ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_uint_t                    i;
+    ngx_http_hoody_ai_want_t     *w;
+    ngx_http_hoody_ai_batch_t    *batch = arg;
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    rep->batches--;
+
+    if (reply == NULL
+        || ngx_http_hoody_ai_replica_batch_apply(rep, batch, reply) != NGX_OK)
+    {
+        /* nothing was learned */
+
+        for (i = 0; i < batch->n; i++) {
+            w = batch->want[i];
+
+            if (w == NULL) {
+                continue;
+            }
+
+            w->hash |= w->reading;
+            w->reading = 0;
+            w->again = 0;
+            w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
+            ngx_http_hoody_ai_replica_queue(rep, w);
+        }
+
+        if (reply) {
+            ngx_http_hoody_ai_redis_abort(rep->data,
+                       (reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR)
+                           ? "reads were refused"
+                           : "unexpected answer to EXEC");
+        }
+
+        free(batch);
+        return;
+    }
+
+    free(batch);
+
+    ngx_http_hoody_ai_replica_set_expire(rep);
+    ngx_http_hoody_ai_replica_tell(rep);
+
+    ngx_post_event(&rep->post, &ngx_posted_events);
+}
+
+
+/*
+ * First everything is taken in, then everyone is told, so that no one is
+ * judged by one half of a transaction.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_batch_t *batch, ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    int64_t                            pttl;
+    ngx_str_t                          name;
+    ngx_uint_t                         i, k, n, current;
+    ngx_http_hoody_ai_want_t          *w;
+    ngx_http_hoody_ai_redis_reply_t   *gates, **element;
+
+    if (reply->type != NGX_HTTP_HOODY_AI_REDIS_ARRAY) {
+        return NGX_ERROR;
+    }
+
+    n = 3;
+
+    if (batch->n) {
+        n++;
+    }
+
+    for (i = 0; i < batch->n; i++) {
+        if (batch->want[i]->reading) {
+            n += 2;
+        }
+    }
+
+    if (reply->n != n) {
+        return NGX_ERROR;
+    }
+
+    element = reply->element;
+    gates = batch->n ? element[n - 4] : NULL;
+
+    if (gates
+        && !ngx_http_hoody_ai_replica_wrong_type(gates)
+        && (gates->type != NGX_HTTP_HOODY_AI_REDIS_ARRAY
+            || gates->n != batch->n))
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_hoody_ai_replica_sets_apply(rep, batch, &element[n - 3])
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    current = (batch->gate == rep->gate);
+
+    for (i = 0, k = 0; i < batch->n; i++) {
+        w = batch->want[i];
+
+        name.data = w->name;
+        name.len = w->len;
+
+        if (w->reading) {
+            k += 2;
+
+            if (element[k - 2]->type != NGX_HTTP_HOODY_AI_REDIS_INTEGER) {
+                return NGX_ERROR;
+            }
+        }
+
+        if (w->again) {
+            w->again = 0;
+            w->reading = 0;
+            w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
+            ngx_http_hoody_ai_replica_queue(rep, w);
+            batch->want[i] = NULL;
+            continue;
+        }
+
+        if (w->reading) {
+            pttl = element[k - 2]->integer;
+
+            if (rep->reg
+                && ngx_http_hoody_ai_replica_apply(rep, rep->reg, &name, pttl,
+                                                   batch->sent, element[k - 1],
+                                                   w->shared, &rep->claims)
+                   != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            if (rep->fresh
+                && ngx_http_hoody_ai_replica_apply(rep, rep->fresh, &name,
+                                                   pttl, batch->sent,
+                                                   element[k - 1], 0, NULL)
+                   != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+
+        w->reading = 0;
+        w->shared = 0;
+
+        if (!current) {
+            /* the hash is known; ask for the gate only */
+            w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
+            ngx_http_hoody_ai_replica_queue(rep, w);
+            batch->want[i] = NULL;
+            continue;
+        }
+
+        ngx_http_hoody_ai_replica_set_gate(rep, w, batch->gate,
+                       gates->type == NGX_HTTP_HOODY_AI_REDIS_ARRAY
+                       && gates->element[i]->type
+                          == NGX_HTTP_HOODY_AI_REDIS_INTEGER
+                       && gates->element[i]->integer == 1);
+
+        ngx_http_hoody_ai_replica_settle(rep, w);
+        batch->want[i] = NULL;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_replica_sets_apply(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_batch_t *batch,
+    ngx_http_hoody_ai_redis_reply_t **element)
+{
+    int64_t  gate, list;
+
+    gate = ngx_http_hoody_ai_replica_card(element[1]);
+    list = ngx_http_hoody_ai_replica_card(element[2]);
+
+    if (element[0]->type != NGX_HTTP_HOODY_AI_REDIS_INTEGER
+        || gate < 0 || list < 0)
+    {
+        return NGX_ERROR;
+    }
+
+    if (batch->gate == rep->gate) {
+        rep->gate_known = batch->gate;
+        rep->gate_card = gate;
+        rep->gate_deadline = (element[0]->integer >= 0)
+                                 ? batch->sent + element[0]->integer : 0;
+    }
+
+    if (batch->list == rep->list) {
+        rep->list_known = batch->list;
+        rep->list_card = list;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_hoody_ai_replica_set_gate(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w, ngx_uint_t gate, ngx_uint_t enabled)
+{
+    ngx_str_t                   name;
+    ngx_http_hoody_ai_entry_t  *e;
+
+    name.data = w->name;
+    name.len = w->len;
+
+    e = rep->fresh ? ngx_http_hoody_ai_registry_name(rep->fresh, &name) : NULL;
+
+    if (e) {
+        e->gate = gate;
+        e->enabled = enabled;
+    }
+
+    e = rep->reg ? ngx_http_hoody_ai_registry_name(rep->reg, &name) : NULL;
+
+    if (e == NULL) {
+        return;
+    }
+
+    if (w->asked || e->enabled != enabled) {
+        ngx_http_hoody_ai_claims_add(&rep->claims,
+                                     ngx_http_hoody_ai_entry_name(e),
+                                     e->name_len);
+        ngx_http_hoody_ai_claims_add(&rep->claims,
+                                     ngx_http_hoody_ai_entry_number(e),
+                                     e->number_len);
+    }
+
+    e->gate = gate;
+    e->enabled = enabled;
+}
+
+
+/* all that was wanted is known */
+
+static void
+ngx_http_hoody_ai_replica_settle(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w)
+{
+    ngx_str_t     name;
+    ngx_uint_t    asked;
+    ngx_queue_t  *q;
+
+    if (w->stray) {
+        w->stray = 0;
+        ngx_http_hoody_ai_replica_scan_stray_read(rep);
+    }
+
+    name.data = w->name;
+    name.len = w->len;
+    asked = w->asked;
+
+    if (!asked
+        || rep->scanned
+        || rep->reg == NULL
+        || ngx_http_hoody_ai_registry_name(rep->reg, &name))
+    {
+        ngx_http_hoody_ai_replica_drop(rep, w);
+        return;
+    }
+
+    /* else the next request for it would read it again */
+
+    w->asked = 0;
+    rep->nasked--;
+
+    w->state = NGX_HTTP_HOODY_AI_WANT_ABSENT;
+    ngx_queue_insert_tail(&rep->absent, &w->queue);
+
+    if (++rep->nabsent > NGX_HTTP_HOODY_AI_ABSENT) {
+        q = ngx_queue_head(&rep->absent);
+        ngx_http_hoody_ai_replica_drop(rep,
+                          ngx_queue_data(q, ngx_http_hoody_ai_want_t, queue));
+    }
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_replica_apply(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_registry_t *reg, ngx_str_t *name, int64_t pttl,
+    ngx_msec_t sent, ngx_http_hoody_ai_redis_reply_t *fields,
+    ngx_uint_t force, ngx_http_hoody_ai_claims_t *claims)
+{
+    ngx_int_t                    rc;
+    ngx_uint_t                   i;
+    ngx_str_t                   *value[NGX_HTTP_HOODY_AI_NFIELDS];
+    ngx_http_hoody_ai_fields_t   f;
+
+    if (ngx_http_hoody_ai_replica_wrong_type(fields)) {
+        ngx_http_hoody_ai_replica_warn(rep, name, "is not a hash");
+        ngx_http_hoody_ai_registry_remove(reg, name, claims);
+        return NGX_OK;
+    }
+
+    if (fields->type != NGX_HTTP_HOODY_AI_REDIS_ARRAY
+        || fields->n != NGX_HTTP_HOODY_AI_NFIELDS)
+    {
+        return NGX_ERROR;
+    }
+
+    if (pttl == -2) {
+        ngx_http_hoody_ai_registry_remove(reg, name, claims);
+        return NGX_OK;
+    }
+
+    ngx_memzero(&f, sizeof(ngx_http_hoody_ai_fields_t));
+
+    value[0] = &f.id;
+    value[1] = &f.number;
+    value[2] = &f.addresses;
+    value[3] = &f.cgroup;
+    value[4] = &f.tags;
+    value[5] = &f.status;
+
+    for (i = 0; i < NGX_HTTP_HOODY_AI_NFIELDS; i++) {
+
+        if (fields->element[i]->type == NGX_HTTP_HOODY_AI_REDIS_STRING) {
+            *value[i] = fields->element[i]->str;
+
+        } else if (fields->element[i]->type != NGX_HTTP_HOODY_AI_REDIS_NIL) {
+            return NGX_ERROR;
+        }
+    }
+
+    f.name = *name;
+    f.serial = ++rep->serial;
+    f.deadline = (pttl >= 0) ? sent + (uint64_t) pttl : 0;
+
+    rc = ngx_http_hoody_ai_registry_set(reg, &f, force, claims);
+
+    if (rc == NGX_DECLINED) {
+        ngx_http_hoody_ai_replica_warn(rep, name, "has a field that is too "
+                                       "long");
+        return NGX_OK;
+    }
+
+    return rc;
+}
