@@ -378,8 +378,35 @@ static void get_models(struct call *x) {
     }
 }
 
+static int hex_digit(char c) {
+    const char *set = "0123456789abcdef";
+    const char *at = c != '\0' ? strchr(set, c | 0x20) : NULL;
+
+    return at != NULL ? (int)(at - set) : -1;
+}
+
+/* SDKs send the slash of a model's name as %2F. */
 static void get_model(struct call *x) {
-    put_model(x, x->id.p, x->id.n);
+    struct hai_sp_buf *name = &x->a->model;
+    size_t i;
+
+    for (i = 0; i < x->id.n; i++) {
+        char c = x->id.p[i];
+
+        if (c == '%' && x->id.n - i > 2 && hex_digit(x->id.p[i + 1]) >= 0
+            && hex_digit(x->id.p[i + 2]) >= 0)
+        {
+            c = (char)(hex_digit(x->id.p[i + 1]) * 16
+                       + hex_digit(x->id.p[i + 2]));
+            i += 2;
+        }
+        hai_sp_buf_put(name, &c, 1);
+    }
+    if (name->failed) {
+        x->a->pre.failed = true;
+        return;
+    }
+    put_model(x, name->data, name->len);
 }
 
 /* A string counts once, an array by its strings or token arrays. */

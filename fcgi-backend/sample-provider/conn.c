@@ -578,11 +578,11 @@ static int take_head(struct hai_sp_conn *c) {
     int status;
 
     skip_empty_lines(c);
-    data = c->in.data + c->in.pos;
     n = hai_sp_buf_pending(&c->in);
     if (n == 0) {
         return 0;
     }
+    data = c->in.data + c->in.pos;
     head = hai_sp_http_head_end(data, n, c->scanned);
     if (head == 0 && n <= HAI_SP_MAX_HEAD) {
         /* the end may begin with the last three bytes */

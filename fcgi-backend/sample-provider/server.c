@@ -55,6 +55,7 @@ struct server {
     int stop; /* eventfd, readable for all threads when it is over */
     struct listener listener[HAI_SP_MAX_LISTEN];
     size_t nlisteners;
+    bool bad_option;
     struct thread thread[HAI_SP_MAX_THREADS];
 };
 
@@ -224,6 +225,7 @@ static int bind_all(struct server *s) {
             l->fd[t] = -1;
         }
         if (resolve(l) != 0) {
+            s->bad_option = true;
             return -1;
         }
         s->nlisteners++;
@@ -605,6 +607,9 @@ int hai_sp_server_run(const struct hai_sp_options *opt) {
     }
     SSL_CTX_free(s->tls);
     hai_sp_record_close();
+    if (rc != 0) {
+        rc = s->bad_option ? 2 : 1;
+    }
     free(s);
-    return rc == 0 ? 0 : 1;
+    return rc;
 }
