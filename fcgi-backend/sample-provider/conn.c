@@ -470,12 +470,12 @@ static int begin_answer(struct hai_sp_conn *c, int refuse) {
     const char *bad;
 
     c->state = HAI_SP_ANSWER;
-    c->keep_alive = r->keep_alive && refuse == 0;
     if (refuse != 0) {
         /* the head may not have been understood: nothing of it counts */
         memset(r, 0, offsetof(struct hai_sp_request, headers));
         r->minor = 1;
     }
+    c->keep_alive = r->keep_alive;
     bad = hai_sp_control_parse(&c->control, r);
     if (refuse != 0) {
         hai_sp_api_refuse(a, refuse, hai_sp_http_reason(refuse),
