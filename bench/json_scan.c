@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_json.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
 
 /*
  * How fast bodies are scanned: GB/s and ns for each size and shape, the best

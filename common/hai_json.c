@@ -43,6 +43,7 @@
 
 #include "hai_json.h"
 
+#include "hai_json_names.h"
 #include "hai_json_skip.h"
 #include "hai_sip.h"
 
@@ -55,7 +56,6 @@
 #define FIRST_KEYS 128   /* key words without any allocation */
 #define FIRST_SLOTS 256  /* of the table; a power of two */
 #define KEPT_BYTES 264   /* more than the model and any folded name needs */
-#define FOLDED_BYTES 24  /* more than the longest deciding key */
 
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
 
@@ -143,22 +143,13 @@ struct hai_json {
     uint64_t first_keys[FIRST_KEYS];
 };
 
-/* In the order of enum hai_json_key. */
-static const struct {
-    char name[FOLDED_BYTES];
-    uint8_t len;
-    uint8_t inside; /* checks in its value */
-} top_keys[HAI_KEY_COUNT] = {
-    { "model", 5, 0 },
-    { "stream", 6, 0 },
-    { "messages", 8, CHECK_REPEATED | CHECK_ROLE },
-    { "system", 6, CHECK_REPEATED | CHECK_ROLE },
-    { "instructions", 12, CHECK_REPEATED },
-    { "input", 5, CHECK_REPEATED | CHECK_ROLE },
-    { "prompt", 6, 0 },
-    { "tools", 5, CHECK_REPEATED },
-    { "previous_response_id", 20, 0 },
-    { "conversation", 12, 0 }
+/* Checks in the values of the keys that decide. */
+static const uint8_t checks_inside[HAI_KEY_COUNT] = {
+    [HAI_KEY_MESSAGES] = CHECK_REPEATED | CHECK_ROLE,
+    [HAI_KEY_SYSTEM] = CHECK_REPEATED | CHECK_ROLE,
+    [HAI_KEY_INPUT] = CHECK_REPEATED | CHECK_ROLE,
+    [HAI_KEY_INSTRUCTIONS] = CHECK_REPEATED,
+    [HAI_KEY_TOOLS] = CHECK_REPEATED
 };
 
 static _Atomic uint64_t process_seed[2];
@@ -185,18 +176,6 @@ static const uint8_t *refuse(struct hai_json *js, const uint8_t *p,
 
 
 /* --- keys: their words -------------------------------------------------- */
-
-/* Up to 7 bytes as a number. */
-static uint64_t load_rest(const uint8_t *p, size_t n) {
-    if (n >= 4) {
-        return load32(p) | load32(p + n - 4) << 8 * (n - 4);
-    }
-    if (n == 0) {
-        return 0;
-    }
-    return (uint64_t) p[0] | (uint64_t) p[n / 2] << 8 * (n / 2)
-           | (uint64_t) p[n - 1] << 8 * (n - 1);
-}
 
 static uint64_t hash(const struct hai_json *js, const uint8_t *p,
                      size_t len) {
@@ -391,158 +370,6 @@ static enum hai_json_status add_key(struct hai_json *js, uint64_t word) {
 }
 
 
-/* --- keys: names that decide -------------------------------------------- */
-
-/*
- * One step of Unicode case folding, as far as it ends in ASCII that occurs
- * in a deciding key: the letter or letters at p, *n the bytes taken; NULL:
- * p folds to something else.  Dotted and dotless i count as i, a combining
- * dot above (what a dotted capital I leaves when folded) as nothing.
- * Ligatures with f are left out, no deciding key has ff, fi or fl.
- */
-static const char *fold(const uint8_t *p, size_t left, size_t *n) {
-    static const struct {
-        char from[4];
-        char to[3];
-    } folds[] = {
-        { "\xc3\x9f", "ss" },     /* U+00DF sharp s */
-        { "\xc4\xb0", "i" },      /* U+0130 I with dot above */
-        { "\xc4\xb1", "i" },      /* U+0131 dotless i */
-        { "\xc5\xbf", "s" },      /* U+017F long s */
-        { "\xcc\x87", "" },       /* U+0307 combining dot above */
-        { "\xe1\xba\x9e", "ss" }, /* U+1E9E capital sharp s */
-        { "\xe2\x84\xaa", "k" },  /* U+212A Kelvin sign */
-        { "\xef\xac\x85", "st" }, /* U+FB05 ligature long s t */
-        { "\xef\xac\x86", "st" }  /* U+FB06 ligature s t */
-    };
-
-    for (size_t i = 0; i < sizeof(folds) / sizeof(folds[0]); i++) {
-        *n = strlen(folds[i].from);
-        if (left >= *n && memcmp(p, folds[i].from, *n) == 0) {
-            return folds[i].to;
-        }
-    }
-
-    return NULL;
-}
-
-/*
- * The name that a key becomes when folded and read without NUL; *cut is its
- * length up to the first NUL.  Returns the whole length; 0: no name that the
- * gateway knows, which *cut can be nevertheless.
- */
-static size_t fold_key(const uint8_t *p, size_t len, char out[FOLDED_BYTES],
-                       size_t *cut) {
-    size_t n, out_len = 0;
-    char ascii[2] = "";
-    bool nul = false;
-    const char *to;
-
-    *cut = 0;
-
-    for (size_t i = 0; i < len; i += n) {
-        n = 1;
-        if (p[i] == '\0') {
-            if (!nul) {
-                *cut = out_len;
-                nul = true;
-            }
-            continue;
-        }
-
-        if (p[i] >= 0x80) {
-            to = fold(p + i, len - i, &n);
-            if (to == NULL) {
-                return 0;
-            }
-        } else {
-            ascii[0] = (char) (p[i] >= 'A' && p[i] <= 'Z' ? p[i] | 0x20
-                                                          : p[i]);
-            to = ascii;
-        }
-
-        for ( ; *to; to++) {
-            if (out_len == FOLDED_BYTES) {
-                return 0;
-            }
-            out[out_len++] = *to;
-        }
-    }
-
-    return out_len;
-}
-
-static int find_top_key(const char *name, size_t len) {
-    for (int i = 0; i < HAI_KEY_COUNT; i++) {
-        if (top_keys[i].len == len
-            && memcmp(top_keys[i].name, name, len) == 0) {
-            return i;
-        }
-    }
-
-    return -1;
-}
-
-static bool is_role_key(const char *name, size_t len) {
-    return (len == 4 && (memcmp(name, "role", 4) == 0
-                         || memcmp(name, "type", 4) == 0))
-           || (len == 7 && memcmp(name, "content", 7) == 0);
-}
-
-/*
- * A quick answer for the words of short keys that were read in place, where
- * a NUL cannot be: not ASCII, or one of a row that holds the capitals.
- */
-static inline bool word_may_fold(uint64_t word) {
-    return (word | (word << 1 & ~(word << 2))) & UINT64_C(0x80808080808080);
-}
-
-/* Bit 7 of some byte is set when one of 8 is NUL, a capital or not ASCII. */
-static inline uint64_t foldable_bits(uint64_t w) {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t ascii = w & ones * 0x7f;
-    uint64_t capital = (ascii + ones * (0x80 - 'A'))
-                       & ~(ascii + ones * (0x80 - 'Z' - 1));
-
-    return (w | capital | ~(ascii + ones * 0x7f)) & ones * 0x80;
-}
-
-/* Whether folding, or reading without NUL, could change the key at all. */
-static bool bytes_may_fold(const uint8_t *p, size_t len) {
-    uint64_t bits = 0;
-
-    for ( ; len >= 8; len -= 8, p += 8) {
-        bits |= foldable_bits(load64(p));
-    }
-
-    /* the bytes that are missing to a word must not look like NUL */
-    return bits || foldable_bits(load_rest(p, len)
-                                 | UINT64_C(0x2020202020202020) << 8 * len);
-}
-
-/* A key that is none of the deciding ones: does it look like one? */
-static bool is_ambiguous(const struct hai_json *js, const uint8_t *p,
-                         size_t len, bool nul) {
-    char name[FOLDED_BYTES];
-    size_t n, cut;
-
-    if (len > KEPT_BYTES) {
-        /* hundreds of bytes around a NUL are not worth a finer answer */
-        return nul;
-    }
-
-    if (!bytes_may_fold(p, len)) {
-        return false;
-    }
-
-    n = fold_key(p, len, name, &cut);
-
-    return js->depth == 1
-           ? find_top_key(name, n) >= 0 || find_top_key(name, cut) >= 0
-           : is_role_key(name, n) || is_role_key(name, cut);
-}
-
-
 /* --- keys and the model: what they mean --------------------------------- */
 
 /* The word of a short name, to compare with. */
@@ -560,6 +387,28 @@ static const uint64_t name_type = NAME4('t', 'y', 'p', 'e');
 static const uint64_t name_input = NAME5('i', 'n', 'p', 'u', 't');
 static const uint64_t name_content = NAME7('c', 'o', 'n', 't', 'e', 'n', 't');
 static const uint64_t name_file_id = NAME7('f', 'i', 'l', 'e', '_', 'i', 'd');
+
+/*
+ * A quick answer for the words of short keys that were read in place, where
+ * a NUL cannot be: not ASCII, or one of a row that holds the capitals.
+ */
+static inline bool word_may_fold(uint64_t word) {
+    return (word | (word << 1 & ~(word << 2))) & UINT64_C(0x80808080808080);
+}
+
+/* A key that is none of the deciding ones: does it look like one? */
+static bool is_ambiguous(const struct hai_json *js, const uint8_t *s,
+                         size_t len) {
+    bool kept = s == js->kept;
+
+    if (kept && len > KEPT_BYTES) {
+        /* hundreds of bytes around a NUL are not worth a finer answer */
+        return js->kept_nul;
+    }
+
+    return js->depth == 1 ? hai_json_like_top_key(s, len)
+                          : hai_json_like_role_key(s, len);
+}
 
 /*
  * A key was read; s is js->kept, or its place in the input, which goes on
@@ -591,13 +440,12 @@ static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
     }
 
     if (js->depth == 1) {
-        js->top_key = find_top_key((const char *) s, len);
+        js->top_key = hai_json_top_key((const char *) s, len);
         if (js->top_key >= 0) {
-            f->inside = top_keys[js->top_key].inside;
+            f->inside = checks_inside[js->top_key];
         } else {
             f->inside = 0;
-            ambiguous = may_fold
-                        && is_ambiguous(js, s, len, kept && js->kept_nul);
+            ambiguous = may_fold && is_ambiguous(js, s, len);
         }
 
     } else if (f->checks & CHECK_ROLE) {
@@ -607,8 +455,7 @@ static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
             f->inside &= (uint8_t) ~CHECK_ROLE;
         } else if (word != name_role && word != name_type
                    && word != name_content) {
-            ambiguous = may_fold
-                        && is_ambiguous(js, s, len, kept && js->kept_nul);
+            ambiguous = may_fold && is_ambiguous(js, s, len);
         }
     }
 

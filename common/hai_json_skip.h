@@ -12,6 +12,7 @@
 #ifndef HAI_JSON_SKIP_H
 #define HAI_JSON_SKIP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__x86_64__) && !defined(HAI_JSON_PORTABLE)
@@ -55,6 +56,18 @@ static inline uint64_t load64(const uint8_t *p) {
            | (uint64_t) p[3] << 24 | (uint64_t) p[4] << 32
            | (uint64_t) p[5] << 40 | (uint64_t) p[6] << 48
            | (uint64_t) p[7] << 56;
+}
+
+/* Up to 7 bytes as a number. */
+static inline uint64_t load_rest(const uint8_t *p, size_t n) {
+    if (n >= 4) {
+        return load32(p) | load32(p + n - 4) << 8 * (n - 4);
+    }
+    if (n == 0) {
+        return 0;
+    }
+    return (uint64_t) p[0] | (uint64_t) p[n / 2] << 8 * (n / 2)
+           | (uint64_t) p[n - 1] << 8 * (n - 1);
 }
 
 /* Index of the first byte of 16 that is not plain, or 16. */

@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_json.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
 /* LIBS: -ljansson */
 
 /*
