@@ -60,7 +60,7 @@ BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 
 .PHONY: all setup build module programs run test test-unit test-t \
-    test-system test-asan test-valgrind test-build test-fuzz bench fuzz lint \
+    test-system test-asan test-valgrind test-hup test-build test-fuzz bench fuzz lint \
     install uninstall dist clean help
 
 all: build
@@ -99,13 +99,17 @@ $(foreach program,$(PROGRAMS),$(eval $(call PROGRAM,$(program))))
 $(BUILD)/unit/%: tests/unit/%.c util/build-c
 	@util/build-c unit $< $@
 
+$(BUILD)/unit-asan/%: tests/unit/%.c util/build-c
+	@SANITIZE=1 util/build-c unit $< $@
+
 $(BUILD)/fuzz/%: tests/fuzz/%.c util/build-c
 	@util/build-c fuzz $< $@
 
 $(BUILD)/bench/%: bench/%.c util/build-c
 	@util/build-c bench $< $@
 
--include $(wildcard $(BUILD)/unit/*.d $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)
+-include $(wildcard $(BUILD)/unit/*.d $(BUILD)/unit-asan/*.d \
+    $(BUILD)/fuzz/*.d $(BUILD)/bench/*.d)
 
 
 setup:
@@ -119,26 +123,29 @@ run: setup
 test: setup
 	@util/test
 
-test-unit: $(UNIT_TESTS)
+test-unit:
 	@util/test unit
 
-test-t: build
+test-t:
 	@util/test t
 
-test-system: build
+test-system:
 	@util/test system
 
-test-asan: programs
+test-asan:
 	@util/test asan
 
-test-valgrind: build $(UNIT_TESTS)
+test-valgrind:
 	@util/test valgrind
+
+test-hup:
+	@util/test hup
 
 # the other ways to build: clang, nginx 1.26.3, static
 test-build:
 	@util/test build
 
-test-fuzz: $(FUZZERS)
+test-fuzz:
 	@util/test fuzz
 
 bench: build $(BENCHES)
@@ -179,6 +186,7 @@ help:
 	    'make test-system    whole-system tests (T="tests/nginx/x.t")' \
 	    'make test-asan      t/ and tests/unit with ASAN and UBSAN' \
 	    'make test-valgrind  a chosen part under valgrind' \
+	    'make test-hup       t/ with reloads instead of restarts' \
 	    'make test-build     clang, nginx 1.26.3, static' \
 	    'make test-fuzz      every fuzzer for a few seconds' \
 	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \

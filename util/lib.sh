@@ -133,3 +133,38 @@ hai_perl5lib() {
     printf '%s' "$HAI_BUILD/test-nginx/usr/share/perl5:\
 $HAI_BUILD/test-nginx/usr/lib/perl5${PERL5LIB:+:$PERL5LIB}"
 }
+
+
+# A port that nobody listens on, outside of the range that outgoing
+# connections are given.
+hai_free_port() {
+    perl -MIO::Socket::INET -e '
+        for (1 .. 1000) {
+            my $port = 10000 + int(rand(20000));
+            my $s = IO::Socket::INET->new(Listen => 1,
+                LocalAddr => "127.0.0.1", LocalPort => $port) or next;
+            print $port;
+            exit 0;
+        }
+        exit 1'
+}
+
+
+hai_port_open() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+
+# hai_wait_for <what> <command>...: until it succeeds, ten seconds at most
+hai_wait_for() {
+    local what=$1 tries=0
+    shift
+
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        if [ $tries -gt 500 ]; then
+            hai_die "$what did not start"
+        fi
+        sleep 0.02
+    done
+}
