@@ -33,7 +33,7 @@ struct hai_sp_conn *hai_sp_conn_new(struct hai_sp_loop *loop, int fd,
     }
     /* the header table of the request needs no clearing */
     memset(c, 0, offsetof(struct hai_sp_conn, request));
-    memset(&c->out, 0, sizeof(*c) - offsetof(struct hai_sp_conn, out));
+    memset(&c->control, 0, sizeof(*c) - offsetof(struct hai_sp_conn, control));
     c->loop = loop;
     c->fd = fd;
     c->ssl = ssl;
@@ -521,6 +521,7 @@ static void next_request(struct hai_sp_conn *c) {
     }
     hai_sp_buf_shrink(&c->out, 2 * KEEP);
     hai_sp_answer_reset(&c->answer);
+    memset(&c->control, 0, sizeof(c->control));
     c->scanned = 0;
     c->head_made = false;
     c->chunked = false;
