@@ -822,7 +822,7 @@ ngx_http_hoody_ai_registry_find(ngx_http_hoody_ai_registry_t *reg,
             }
 
             ngx_http_hoody_ai_registry_owner(owners,
-                ngx_queue_data(x - x->index, ngx_http_hoody_ai_entry_t,
+                ngx_queue_data((x - x->index), ngx_http_hoody_ai_entry_t,
                                prefixes));
         }
     }
