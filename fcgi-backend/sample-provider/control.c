@@ -15,7 +15,7 @@ const char hai_sp_control_help[] =
     "  X-Sample-Echo: body|headers|key\n"
     "                              say what arrived; \"key\" also sets the\n"
     "                              response header x-echo-key\n"
-    "  X-Sample-Chunks: N          deltas of a stream (pieces of other answers)\n"
+    "  X-Sample-Chunks: N          deltas of a stream, or pieces\n"
     "  X-Sample-Chunk-Size: N      bytes of text in each of them\n"
     "  X-Sample-Clock: 1           each delta starts with \"@T@\", T being\n"
     "                              CLOCK_MONOTONIC in nanoseconds\n"

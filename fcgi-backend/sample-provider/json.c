@@ -249,9 +249,13 @@ static char escape_of(unsigned char c) {
 
 void hai_sp_json_escape(struct hai_sp_buf *b, const char *p, size_t n) {
     static const char hex[] = "0123456789abcdef";
-    const char *end = p + n;
-    const char *run = p;
+    const char *end, *run;
 
+    if (n == 0) {
+        return; /* p may be NULL then */
+    }
+    end = p + n;
+    run = p;
     while (p < end) {
         unsigned char c = (unsigned char)*p;
         size_t len = hai_sp_utf8(p, (size_t)(end - p));
