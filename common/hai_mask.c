@@ -30,7 +30,6 @@
 
 #include "hai_mask.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /*
@@ -95,6 +94,14 @@ static uint16_t rarest(const uint8_t *key, size_t len, size_t other) {
     return (uint16_t) best;
 }
 
+/* Letters, digits, and what else is in the keys of providers. */
+static bool is_token(uint8_t c) {
+    uint8_t letter = c | 0x20;
+
+    return (letter >= 'a' && letter <= 'z') || (c >= '-' && c <= '9')
+           || c == '_' || c == '=' || c == '+';
+}
+
 int hai_mask_add(struct hai_mask *m, const void *key, size_t len) {
     if (len == 0 || len > KEY_MAX) {
         return -1;
@@ -115,6 +122,10 @@ int hai_mask_add(struct hai_mask *m, const void *key, size_t len) {
     m->rare[m->n][0] = rarest(key, len, len);
     m->rare[m->n][1] = rarest(key, len, m->rare[m->n][0]);
     m->n++;
+
+    for (size_t i = 0; i < len; i++) {
+        m->odd |= !is_token(((const uint8_t *) key)[i]);
+    }
 
     if (len > m->longest) {
         m->longest = len;
@@ -270,12 +281,18 @@ static size_t find_key(const struct hai_mask *m, size_t k, const uint8_t *p,
 }
 
 /*
- * The longest tail of p[0..n), longer than `best`, that is the beginning of a
- * key without being all of it; *key says of which one.  best, if there is
- * none.
+ * The length of the longest tail of p[0..n) that is the beginning of a key
+ * without being all of it; *key says of which one.
  */
 static size_t find_tail(const struct hai_mask *m, const uint8_t *p, size_t n,
-                        size_t best, size_t *key) {
+                        size_t *key) {
+    size_t best = 0;
+
+    /* pieces mostly end at the end of an event or answer */
+    if (n == 0 || (!m->odd && !is_token(p[n - 1]))) {
+        return 0;
+    }
+
     for (size_t k = 0; k < m->n; k++) {
         const uint8_t *data = m->key[k].data;
         size_t from = n - min(n, m->key[k].len - 1);
@@ -347,7 +364,7 @@ static void overwrite_all(const struct hai_mask *m, uint8_t *p, size_t n) {
 
 size_t hai_mask_apply(const struct hai_mask *m, void *p, size_t n) {
     size_t key;
-    size_t tail = find_tail(m, p, n, 0, &key);
+    size_t tail = find_tail(m, p, n, &key);
 
     overwrite_all(m, p, n);
 
@@ -429,7 +446,7 @@ size_t hai_mask_feed(const struct hai_mask *m, struct hai_mask_stream *ms,
     }
 
     /* a tail that begins in the hold is longer than any in the piece */
-    tail = kept > 0 ? n : find_tail(m, p, n, 0, &key);
+    tail = kept > 0 ? n : find_tail(m, p, n, &key);
 
     overwrite_all(m, p, n);
     memset(p, '*', covered);

@@ -7,6 +7,7 @@
 #ifndef HAI_MASK_H
 #define HAI_MASK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,8 +23,10 @@ struct hai_mask {
     size_t n;
     size_t longest;
 
-    /* private: where in each key its two rarest bytes are */
+    /* private: where in each key its two rarest bytes are, and whether a
+       key has a byte that tokens do not have */
     uint16_t rare[HAI_MASK_MAX_KEYS][2];
+    bool odd;
 };
 
 /* Empties the set. */

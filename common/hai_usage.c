@@ -283,30 +283,37 @@ size_t hai_sse_feed(struct hai_sse *sse, const void *data, size_t n) {
 }
 
 /*
- * Which bytes an odd run of backslashes escapes.  *escaped is true when the
- * byte before the block is an escaping backslash, and becomes the same fact
- * for the byte behind the block's len bytes.
+ * The bytes behind an odd run of backslashes.  *escaped is true when the byte
+ * before the block is an escaping backslash, and becomes the same fact for
+ * the byte behind the block's len bytes.
+ *
+ * Adding the first bit of a run to the run leaves one bit right behind it.
+ * Done for runs that begin at even places, that bit is at an odd place where
+ * the run is odd, and the other way round.
  */
 static inline uint64_t escaped_bytes(uint64_t backslash, unsigned len,
                                      bool *escaped) {
-    uint64_t result = *escaped;
+    const uint64_t even = UINT64_C(0x5555555555555555);
+    uint64_t before = *escaped;
+    uint64_t begin, behind_even, behind_odd, result;
 
-    backslash &= ~result;
-    *escaped = false;
+    backslash &= ~before;
+    begin = backslash & ~(backslash << 1);
 
-    while (backslash != 0) {
-        unsigned i = (unsigned) __builtin_ctzll(backslash);
+    behind_even = backslash + (begin & even);
+    behind_odd = backslash + (begin & ~even);
 
-        if (i + 1 == len) {
-            *escaped = true;
-            break;
-        }
+    result = ((behind_even & ~even) | (behind_odd & even)) & ~backslash;
 
-        result |= UINT64_C(2) << i;
-        backslash &= ~(UINT64_C(3) << i);
+    if (len < BLOCK) {
+        *escaped = (result | before) >> len & 1;
+
+    } else {
+        /* a run from an odd place to the end went over */
+        *escaped = behind_odd < backslash;
     }
 
-    return result;
+    return result | before;
 }
 
 /* Keeps what lies outside of strings; str has a bit for each byte in one. */
@@ -331,17 +338,38 @@ static inline uint64_t parity_prefix(uint64_t bits) {
     return bits;
 }
 
-/* The last, partial block is filled up with blanks, which have no bits. */
-static inline const uint8_t *block_bytes(const uint8_t *p, size_t n,
-                                         uint8_t *copy) {
-    if (n >= BLOCK) {
+/*
+ * Where to read the 64 bytes of a block of which only len are there, *shift
+ * says how many of those in front do not belong to it.  Bytes of the piece in
+ * front are read again where there are enough of them, otherwise the block is
+ * copied; what is filled up has no bits.
+ */
+static inline const uint8_t *block_bytes(const uint8_t *start,
+                                         const uint8_t *p, size_t len,
+                                         uint8_t *copy, unsigned *shift) {
+    *shift = 0;
+
+    if (len == BLOCK) {
         return p;
     }
 
-    memset(copy, ' ', BLOCK);
-    memcpy(copy, p, n);
+    if ((size_t) (p - start) + len >= BLOCK) {
+        *shift = (unsigned) (BLOCK - len);
+        return p - *shift;
+    }
+
+    memset(copy, 0, BLOCK);
+    memcpy(copy, p, len);
 
     return copy;
+}
+
+static inline void shift_raw(struct raw *raw, unsigned shift) {
+    raw->quote >>= shift;
+    raw->backslash >>= shift;
+    raw->open >>= shift;
+    raw->close >>= shift;
+    raw->colon >>= shift;
 }
 
 static inline void load_raw(struct raw *raw, const uint8_t *p) {
@@ -401,26 +429,35 @@ static inline void load_raw(struct raw *raw, const uint8_t *p) {
 #endif
 }
 
-/* Stage one over n bytes, at most BATCH blocks of them. */
-static void classify(struct hai_usage_scan *us, const uint8_t *p, size_t n,
-                     struct block *b) {
+/*
+ * Stage one over n bytes, at most BATCH blocks of them; the piece they are
+ * part of begins at start.
+ */
+static void classify(struct hai_usage_scan *us, const uint8_t *start,
+                     const uint8_t *p, size_t n, struct block *b) {
+    uint64_t in_string = us->in_string;
+    bool escaped = us->escaped;
     uint8_t copy[BLOCK];
     struct raw raw;
 
     for (size_t done = 0; done < n; done += BLOCK, b++) {
         size_t len = n - done < BLOCK ? n - done : BLOCK;
+        unsigned shift;
 
-        load_raw(&raw, block_bytes(p + done, len, copy));
+        load_raw(&raw, block_bytes(start, p + done, len, copy, &shift));
+        shift_raw(&raw, shift);
 
         uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
-                                                  (unsigned) len,
-                                                  &us->escaped);
+                                                  (unsigned) len, &escaped);
 
-        str = parity_prefix(str) ^ us->in_string;
-        us->in_string = UINT64_C(0) - (str >> 63);
+        str = parity_prefix(str) ^ in_string;
+        in_string = UINT64_C(0) - (str >> 63);
 
         finish_block(b, &raw, str);
     }
+
+    us->in_string = in_string;
+    us->escaped = escaped;
 }
 
 #if HAVE_AVX2
@@ -435,16 +472,19 @@ uint64_t equal_bits(__m256i low, __m256i high, char c) {
 }
 
 __attribute__((target("avx2,pclmul,popcnt")))
-static void classify_avx2(struct hai_usage_scan *us, const uint8_t *p,
-                          size_t n, struct block *b) {
+static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
+                          const uint8_t *p, size_t n, struct block *b) {
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m128i ones = _mm_set1_epi8((char) 0xff);
+    uint64_t in_string = us->in_string;
+    bool escaped = us->escaped;
     uint8_t copy[BLOCK];
     struct raw raw;
 
     for (size_t done = 0; done < n; done += BLOCK, b++) {
         size_t len = n - done < BLOCK ? n - done : BLOCK;
-        const uint8_t *q = block_bytes(p + done, len, copy);
+        unsigned shift;
+        const uint8_t *q = block_bytes(start, p + done, len, copy, &shift);
         __m256i low = _mm256_loadu_si256((const __m256i *) q);
         __m256i high = _mm256_loadu_si256((const __m256i *) (q + 32));
 
@@ -455,35 +495,38 @@ static void classify_avx2(struct hai_usage_scan *us, const uint8_t *p,
         high = _mm256_or_si256(high, fold);
         raw.open = equal_bits(low, high, '{');
         raw.close = equal_bits(low, high, '}');
+        shift_raw(&raw, shift);
 
         uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
-                                                  (unsigned) len,
-                                                  &us->escaped);
+                                                  (unsigned) len, &escaped);
 
         /* a carry-less product with all ones is the parity prefix */
         __m128i product = _mm_clmulepi64_si128(
             _mm_set_epi64x(0, (long long) str), ones, 0);
 
-        str = (uint64_t) _mm_cvtsi128_si64(product) ^ us->in_string;
-        us->in_string = UINT64_C(0) - (str >> 63);
+        str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
+        in_string = UINT64_C(0) - (str >> 63);
 
         finish_block(b, &raw, str);
     }
+
+    us->in_string = in_string;
+    us->escaped = escaped;
 }
 
 #endif
 
-static void classify_best(struct hai_usage_scan *us, const uint8_t *p,
-                          size_t n, struct block *b) {
+static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
+                          const uint8_t *p, size_t n, struct block *b) {
 #if HAVE_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("pclmul")
         && __builtin_cpu_supports("popcnt")) {
-        classify_avx2(us, p, n, b);
+        classify_avx2(us, start, p, n, b);
         return;
     }
 #endif
 
-    classify(us, p, n, b);
+    classify(us, start, p, n, b);
 }
 
 #define IS(name) (len == sizeof(name) - 1 && memcmp(key, name, len) == 0)
@@ -559,6 +602,20 @@ static enum key key_before(enum node node, const uint8_t *start,
     return look_up(node, quote + 1, (size_t) (end - 1 - (quote + 1)));
 }
 
+/*
+ * Whether the 8 bytes before `end` could be the end of a wanted key and its
+ * closing quote.  Without branches: nearly every key fails.
+ */
+static inline bool maybe_wanted(const uint8_t *end) {
+    return (memcmp(end - 7, "\"usage\"", 7) == 0)
+           | (memcmp(end - 7, "\"error\"", 7) == 0)
+           | (memcmp(end - 6, "\"type\"", 6) == 0)
+           | (memcmp(end - 8, "message\"", 8) == 0)
+           | (memcmp(end - 8, "esponse\"", 8) == 0)
+           | (memcmp(end - 8, "_tokens\"", 8) == 0)
+           | (memcmp(end - 8, "details\"", 8) == 0);
+}
+
 /* The key in front of the colon at `colon`, in the piece from start on. */
 static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
                        const uint8_t *colon) {
@@ -575,11 +632,8 @@ static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
 
     n = (size_t) (end - start);
 
-    if (n >= 2) {
-        /* every wanted key ends in one of these letters */
-        uint8_t last = end[-2];
-
-        if (end[-1] != '"' || (last != 'e' && last != 'r' && last != 's')) {
+    if (n >= 8) {
+        if (!maybe_wanted(end)) {
             return KEY_NONE;
         }
 
@@ -723,6 +777,10 @@ static void on_colon(struct hai_usage_scan *us, const uint8_t *start,
         read_value(us, colon + 1, end);
 
     } else if (key == KEY_TYPE) {
+        if (end - colon > 2 && colon[1] == '"' && colon[2] != error_word[0]) {
+            return; /* what nearly every event has */
+        }
+
         us->value = VALUE_WORD_BLANK;
         read_value(us, colon + 1, end);
 
@@ -874,7 +932,7 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
             n = BLOCK * BATCH;
         }
 
-        classify_best(us, p, n, blocks);
+        classify_best(us, start, p, n, blocks);
 
         for (size_t i = 0; i * BLOCK < n; i++) {
             const struct block *b = &blocks[i];
@@ -922,6 +980,13 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
                 us->line = *p++ == '\r' ? LINE_CR : LINE_START;
                 us->joined = false;
                 json_reset(us);
+                break;
+            }
+
+            if ((size_t) (end - p) >= sizeof(data_field)
+                && memcmp(p, data_field, sizeof(data_field)) == 0) {
+                p += sizeof(data_field);
+                us->line = LINE_SPACE;
                 break;
             }
 
