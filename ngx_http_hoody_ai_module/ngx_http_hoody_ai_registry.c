@@ -367,7 +367,10 @@ ngx_http_hoody_ai_registry_set(ngx_http_hoody_ai_registry_t *reg,
 {
     u_char                     *p;
     size_t                      size;
-    ngx_str_t                   number;
+    ngx_str_t                   number, *texts[] = {
+                                    &f->name, &f->id, &number, &f->cgroup,
+                                    &f->tags
+                                };
     ngx_uint_t                  i, n;
     struct hai_addr             addrs[NGX_HTTP_HOODY_AI_PREFIXES_MAX + 1];
     ngx_http_hoody_ai_entry_t  *e, *old;
@@ -436,11 +439,13 @@ ngx_http_hoody_ai_registry_set(ngx_http_hoody_ai_registry_t *reg,
 
     e->text = (u_char *) &e->prefixes[n];
 
-    p = ngx_cpymem(e->text, f->name.data, f->name.len);
-    p = ngx_cpymem(p, f->id.data, f->id.len);
-    p = ngx_cpymem(p, number.data, number.len);
-    p = ngx_cpymem(p, f->cgroup.data, f->cgroup.len);
-    ngx_memcpy(p, f->tags.data, f->tags.len);
+    p = e->text;
+
+    for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (texts[i]->len) {
+            p = ngx_cpymem(p, texts[i]->data, texts[i]->len);
+        }
+    }
 
     old = ngx_http_hoody_ai_registry_name(reg, &f->name);
 

@@ -1,8 +1,8 @@
 
 /*
- * What the files of the replica share: replica.c (life, heartbeat,
- * decisions), replica_load.c (loads and the scan) and replica_reads.c
- * (invalidations and the reads they cause).  Not for others.
+ * What the files of the replica share: replica.c (life and decisions),
+ * replica_load.c (load, scan, heartbeat) and replica_reads.c (invalidations
+ * and the reads they cause).  Not for others.
  */
 
 
@@ -203,8 +203,6 @@ void ngx_http_hoody_ai_replica_reload(ngx_http_hoody_ai_replica_t *rep,
     const char *cause);
 void ngx_http_hoody_ai_replica_all(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_tell(ngx_http_hoody_ai_replica_t *rep);
-void ngx_http_hoody_ai_replica_proved(ngx_http_hoody_ai_replica_t *rep,
-    ngx_msec_t sent);
 void ngx_http_hoody_ai_replica_set_expire(ngx_http_hoody_ai_replica_t *rep);
 /* content of Redis that cannot be used: one line per second */
 void ngx_http_hoody_ai_replica_warn(ngx_http_hoody_ai_replica_t *rep,
@@ -222,6 +220,11 @@ void ngx_http_hoody_ai_replica_load_stop(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_scan(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_scan_stray_read(
     ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_beat(ngx_event_t *ev);
+void ngx_http_hoody_ai_replica_stale_handler(ngx_event_t *ev);
+/* what was known at "sent" was true then */
+void ngx_http_hoody_ai_replica_proved(ngx_http_hoody_ai_replica_t *rep,
+    ngx_msec_t sent);
 
 /* replica_reads.c */
 

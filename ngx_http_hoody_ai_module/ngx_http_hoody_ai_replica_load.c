@@ -1,7 +1,8 @@
 
 /*
- * The full load into a fresh registry, and the scan for containers that are
- * in no list.
+ * The database as a whole: the full load into a fresh registry, the scan for
+ * containers that are in no list, and the heartbeat, which says how old what
+ * is known may be and whether the database is still the one that was loaded.
  *
  * The load reads both sets in one MULTI and then the hashes of their union in
  * a bounded window.  Replies carry the number of their load: those of one
@@ -36,6 +37,23 @@ static void ngx_http_hoody_ai_replica_scan_page(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_scan_next(
     ngx_http_hoody_ai_replica_t *rep);
+
+static void ngx_http_hoody_ai_replica_beat_pong(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_beat_role(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_beat_generation(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_beat_gate(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_beat_list(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_beat_part(
+    ngx_http_hoody_ai_replica_t *rep);
+static ngx_uint_t ngx_http_hoody_ai_replica_beat_differs(
+    ngx_http_hoody_ai_replica_t *rep);
+static void ngx_http_hoody_ai_replica_beat_probed(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
 
 
 ngx_int_t
@@ -620,4 +638,356 @@ ngx_http_hoody_ai_replica_scan_next(ngx_http_hoody_ai_replica_t *rep)
     if (!rep->scan_timer.timer_set) {
         ngx_add_timer(&rep->scan_timer, NGX_HTTP_HOODY_AI_SCAN_PAUSE);
     }
+}
+
+
+/*
+ * Proof of life: the feed answers a PING, so every invalidation in front of
+ * the answer has arrived, and the data connection answers as a master.  Dated
+ * when it was asked.
+ */
+
+void
+ngx_http_hoody_ai_replica_beat(ngx_event_t *ev)
+{
+    ngx_str_t                     argv[2];
+    ngx_http_hoody_ai_replica_t  *rep;
+
+    rep = ev->data;
+
+    ngx_add_timer(&rep->beat_timer, rep->heartbeat);
+
+    if (rep->beat.pending) {
+
+        if (ngx_current_msec - rep->beat.sent >= rep->timeout) {
+            ngx_http_hoody_ai_redis_abort(rep->data,
+                                          "no answer to the heartbeat");
+        }
+
+        return;
+    }
+
+    rep->beat.sent = ngx_current_msec;
+    rep->beat.pending = 5;
+    rep->beat.load = rep->based ? rep->load.id : 0;
+    rep->beat.gate = rep->gate;
+    rep->beat.list = rep->list;
+    rep->beat.failed = 0;
+    rep->beat.moved = 0;
+
+    ngx_str_set(&argv[0], "PING");
+
+    if (ngx_http_hoody_ai_redis_send(rep->feed,
+                                     ngx_http_hoody_ai_replica_beat_pong,
+                                     NULL, 1, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    ngx_str_set(&argv[0], "ROLE");
+
+    if (ngx_http_hoody_ai_redis_send(rep->data,
+                                     ngx_http_hoody_ai_replica_beat_role,
+                                     NULL, 1, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    ngx_str_set(&argv[0], "GET");
+    argv[1] = rep->generation;
+
+    if (ngx_http_hoody_ai_redis_send(rep->data,
+                                    ngx_http_hoody_ai_replica_beat_generation,
+                                    NULL, 2, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    ngx_str_set(&argv[0], "SCARD");
+    argv[1] = rep->enabled;
+
+    if (ngx_http_hoody_ai_redis_send(rep->data,
+                                     ngx_http_hoody_ai_replica_beat_gate,
+                                     NULL, 2, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    argv[1] = rep->containers;
+
+    if (ngx_http_hoody_ai_redis_send(rep->data,
+                                     ngx_http_hoody_ai_replica_beat_list,
+                                     NULL, 2, argv)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    return;
+
+failed:
+
+    ngx_http_hoody_ai_redis_abort(rep->data, "cannot send the heartbeat");
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_pong(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type != NGX_HTTP_HOODY_AI_REDIS_ARRAY
+        || reply->n != 2
+        || !ngx_http_hoody_ai_redis_is(reply->element[0], "pong"))
+    {
+        ngx_http_hoody_ai_redis_abort(rep->feed, "unexpected answer to PING");
+        return;
+    }
+
+    ngx_http_hoody_ai_replica_beat_part(rep);
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_role(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR) {
+        rep->beat.failed = 1;
+
+    } else if (!ngx_http_hoody_ai_redis_is_master(reply)) {
+        ngx_http_hoody_ai_redis_abort(rep->data,
+                                      "the server is not a master any more");
+        return;
+    }
+
+    ngx_http_hoody_ai_replica_beat_part(rep);
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_generation(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    size_t                        len;
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type == NGX_HTTP_HOODY_AI_REDIS_STRING
+        || reply->type == NGX_HTTP_HOODY_AI_REDIS_NIL
+        || ngx_http_hoody_ai_replica_wrong_type(reply))
+    {
+        len = (reply->type == NGX_HTTP_HOODY_AI_REDIS_STRING)
+                  ? ngx_min(reply->str.len, sizeof(rep->epoch_data)) : 0;
+
+        if (len != rep->epoch.len
+            || (len
+                && ngx_memcmp(reply->str.data, rep->epoch_data, len) != 0))
+        {
+            rep->beat.moved = 1;
+        }
+
+    } else {
+        rep->beat.failed = 1;
+    }
+
+    ngx_http_hoody_ai_replica_beat_part(rep);
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_gate(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    rep->beat.gate_card = ngx_http_hoody_ai_replica_card(reply);
+
+    if (rep->beat.gate_card < 0) {
+        rep->beat.failed = 1;
+    }
+
+    ngx_http_hoody_ai_replica_beat_part(rep);
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_list(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    rep->beat.list_card = ngx_http_hoody_ai_replica_card(reply);
+
+    if (rep->beat.list_card < 0) {
+        rep->beat.failed = 1;
+    }
+
+    ngx_http_hoody_ai_replica_beat_part(rep);
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_part(ngx_http_hoody_ai_replica_t *rep)
+{
+    ngx_str_t  argv[1];
+
+    if (--rep->beat.pending) {
+        return;
+    }
+
+    if (rep->beat.failed) {
+        ngx_http_hoody_ai_replica_warn(rep, NULL,
+                                       "the heartbeat was answered with an "
+                                       "error");
+        return;
+    }
+
+    ngx_http_hoody_ai_replica_proved(rep, rep->beat.sent);
+
+    if (!rep->based || rep->beat.load != rep->load.id) {
+        return;
+    }
+
+    if (rep->beat.moved) {
+        ngx_http_hoody_ai_replica_reload(rep, "the generation has changed");
+        return;
+    }
+
+    if (!ngx_http_hoody_ai_replica_beat_differs(rep)) {
+        return;
+    }
+
+    /*
+     * An invalidation may be on its way on the other connection.  The answer
+     * to one more PING will come behind it.
+     */
+
+    ngx_str_set(&argv[0], "PING");
+
+    if (ngx_http_hoody_ai_redis_send(rep->feed,
+                                     ngx_http_hoody_ai_replica_beat_probed,
+                                     NULL, 1, argv)
+        != NGX_OK)
+    {
+        ngx_http_hoody_ai_redis_abort(rep->data, "cannot send the heartbeat");
+    }
+}
+
+
+/* a set has another size, though nobody has said that it was written */
+
+static ngx_uint_t
+ngx_http_hoody_ai_replica_beat_differs(ngx_http_hoody_ai_replica_t *rep)
+{
+    if (rep->beat.gate == rep->gate
+        && rep->gate_known == rep->gate
+        && rep->gate_card != rep->beat.gate_card
+        && rep->gate_deadline == 0)
+    {
+        return 1;
+    }
+
+    return rep->beat.list == rep->list
+           && rep->list_known == rep->list
+           && rep->list_card != rep->beat.list_card;
+}
+
+
+static void
+ngx_http_hoody_ai_replica_beat_probed(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL || rep->beat.pending) {
+        return;
+    }
+
+    if (rep->based
+        && rep->beat.load == rep->load.id
+        && ngx_http_hoody_ai_replica_beat_differs(rep))
+    {
+        ngx_http_hoody_ai_replica_reload(rep, "a set has changed unannounced");
+    }
+}
+
+
+void
+ngx_http_hoody_ai_replica_proved(ngx_http_hoody_ai_replica_t *rep,
+    ngx_msec_t sent)
+{
+    ngx_msec_t  age;
+
+    rep->next_proof = sent;
+
+    if (!rep->current) {
+        return;
+    }
+
+    rep->proof = sent;
+
+    age = ngx_current_msec - sent;
+
+    if (age >= rep->conf->max_stale) {
+        return;
+    }
+
+    ngx_add_timer(&rep->stale_timer, rep->conf->max_stale - age);
+
+    if (rep->stale) {
+        rep->stale = 0;
+        ngx_http_hoody_ai_replica_all(rep);
+    }
+}
+
+
+void
+ngx_http_hoody_ai_replica_stale_handler(ngx_event_t *ev)
+{
+    ngx_msec_t                    age;
+    ngx_http_hoody_ai_replica_t  *rep;
+
+    rep = ev->data;
+
+    age = ngx_current_msec - rep->proof;
+
+    if (age < rep->conf->max_stale) {
+        ngx_add_timer(ev, rep->conf->max_stale - age);
+        return;
+    }
+
+    rep->stale = 1;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "hoody_ai: redis %V: no proof of life for %M ms, refusing",
+                  &rep->conf->name, age);
+
+    ngx_http_hoody_ai_replica_all(rep);
 }
