@@ -276,15 +276,20 @@ ngx_http_hoody_ai_fresh_buffer(ngx_http_request_t *r,
 }
 
 
-/* takes the data out of "in" and leaves only what marks the body's end */
+/*
+ * Takes the data out of "in".  Only what marks the body's end goes on: core
+ * would write to disk when it keeps even an empty buffer.
+ */
 
 static ngx_int_t
 ngx_http_hoody_ai_copy_body(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_chain_t *in, ngx_chain_t **out)
 {
-    size_t       n, room, size;
-    ngx_buf_t   *b, *dst;
-    ngx_chain_t *cl, *tl;
+    size_t        n, room, size;
+    ngx_buf_t    *b, *dst;
+    ngx_chain_t  *cl, *tl;
+
+    *out = NULL;
 
     for (cl = in; cl; cl = cl->next) {
 
@@ -324,9 +329,19 @@ ngx_http_hoody_ai_copy_body(ngx_http_request_t *r,
             dst->last = ngx_cpymem(dst->last, b->pos, n);
             b->pos += n;
         }
-    }
 
-    *out = in;
+        if (b->last_buf) {
+            tl = ngx_alloc_chain_link(r->pool);
+            if (tl == NULL) {
+                return NGX_ERROR;
+            }
+
+            tl->buf = b;
+            tl->next = NULL;
+
+            *out = tl;
+        }
+    }
 
     return NGX_OK;
 }
@@ -460,26 +475,27 @@ ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 
     while (ctx->scan_chain && st == HAI_JSON_OK) {
 
+        b = ctx->scan_chain->buf;
+        n = b->last - b->pos - ctx->scan_pos;
+
+        if (n == 0) {
+            /* the buffer is done, or only marks the end of the body */
+            ctx->scan_chain = ctx->scan_chain->next;
+            ctx->scan_pos = 0;
+            continue;
+        }
+
         if (left == 0) {
             ngx_post_event(&ctx->scan, &ngx_posted_next_events);
             return NGX_AGAIN;
         }
 
-        b = ctx->scan_chain->buf;
-
-        n = b->last - b->pos - ctx->scan_pos;
         n = ngx_min(n, left);
 
-        if (n) {
-            st = hai_json_feed(ctx->scanner, b->pos + ctx->scan_pos, n);
-            ctx->scan_pos += n;
-            left -= n;
-        }
+        st = hai_json_feed(ctx->scanner, b->pos + ctx->scan_pos, n);
 
-        if (b->pos + ctx->scan_pos == b->last) {
-            ctx->scan_chain = ctx->scan_chain->next;
-            ctx->scan_pos = 0;
-        }
+        ctx->scan_pos += n;
+        left -= n;
     }
 
     if (st == HAI_JSON_OK) {
