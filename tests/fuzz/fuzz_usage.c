@@ -1,0 +1,206 @@
+/* SOURCES: common/hai_usage.c */
+/* LIBS: -ljansson */
+
+/*
+ * The first byte says how the rest is cut and what it is.  Any split gives
+ * what the whole gives, on the best code path and on SSE2; and where jansson
+ * reads the rest as an object, the values are those that its tree has.
+ */
+
+#include <jansson.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HAI_USAGE_SIMD 1
+#define hai_sse_init sse2_sse_init
+#define hai_sse_feed sse2_sse_feed
+#define hai_usage_init sse2_usage_init
+#define hai_usage_feed sse2_usage_feed
+#include "hai_usage.c"
+#undef hai_sse_init
+#undef hai_sse_feed
+#undef hai_usage_init
+#undef hai_usage_feed
+
+void hai_sse_init(struct hai_sse *sse);
+size_t hai_sse_feed(struct hai_sse *sse, const void *data, size_t n);
+void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind);
+void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(int right) {
+    if (!right) {
+        abort();
+    }
+}
+
+static void same(const struct hai_usage *a, const struct hai_usage *b) {
+    check(a->input_tokens == b->input_tokens);
+    check(a->output_tokens == b->output_tokens);
+    check(a->cached_tokens == b->cached_tokens);
+    check(a->reported == b->reported && a->error == b->error);
+}
+
+static void take(struct hai_usage *u, int64_t *to, const json_t *number) {
+    if (json_is_integer(number) && json_integer_value(number) >= 0
+        && (uint64_t) json_integer_value(number) <= COUNT_MAX) {
+        *to = json_integer_value(number);
+        u->reported = true;
+    }
+}
+
+/* Members in the order of the text, as "last seen" asks for. */
+static void take_usage(struct hai_usage *u, json_t *usage) {
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(usage, key, value) {
+        if (strcmp(key, "input_tokens") == 0
+            || strcmp(key, "prompt_tokens") == 0) {
+            take(u, &u->input_tokens, value);
+
+        } else if (strcmp(key, "output_tokens") == 0
+                   || strcmp(key, "completion_tokens") == 0) {
+            take(u, &u->output_tokens, value);
+
+        } else if (strcmp(key, "cache_read_input_tokens") == 0) {
+            take(u, &u->cached_tokens, value);
+
+        } else if (strcmp(key, "input_tokens_details") == 0
+                   || strcmp(key, "prompt_tokens_details") == 0) {
+            take(u, &u->cached_tokens, json_object_get(value,
+                                                       "cached_tokens"));
+        }
+    }
+}
+
+static void take_top(struct hai_usage *u, json_t *top) {
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(top, key, value) {
+        if (strcmp(key, "usage") == 0) {
+            take_usage(u, value);
+
+        } else if (strcmp(key, "input_tokens") == 0) {
+            take(u, &u->input_tokens, value);
+
+        } else if (strcmp(key, "error") == 0) {
+            u->error |= json_is_object(value);
+
+        } else if (strcmp(key, "type") == 0) {
+            u->error |= json_is_string(value)
+                        && strcmp(json_string_value(value), "error") == 0;
+
+        } else if (strcmp(key, "message") == 0
+                   || strcmp(key, "response") == 0) {
+            const char *inner;
+            json_t *member;
+
+            json_object_foreach(value, inner, member) {
+                if (strcmp(inner, "usage") == 0) {
+                    take_usage(u, member);
+
+                } else if (strcmp(inner, "error") == 0) {
+                    u->error |= json_is_object(member);
+                }
+            }
+        }
+    }
+}
+
+static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
+                              size_t size) {
+    struct hai_usage expected = { -1, -1, -1, false, false };
+    json_t *top;
+
+    /* jansson accepts a NUL behind a number; a minus zero and keys spelled
+       with escapes are read otherwise on purpose */
+    if (memchr(data, '\0', size) != NULL) {
+        return;
+    }
+
+    for (size_t i = 0; i + 1 < size; i++) {
+        if (memcmp(data + i, "-0", 2) == 0 || memcmp(data + i, "\\u", 2) == 0) {
+            return;
+        }
+    }
+
+    top = json_loadb((const char *) data, size, JSON_REJECT_DUPLICATES, NULL);
+
+    if (json_is_object(top)) {
+        take_top(&expected, top);
+        same(u, &expected);
+    }
+
+    json_decref(top);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct hai_usage_scan whole, pieces, sse2;
+    struct hai_sse ends, ends_sse2, ends_whole;
+    enum hai_usage_kind kind;
+    size_t passed = 0;
+    uint32_t cut;
+
+    if (size < 1) {
+        return 0;
+    }
+
+    kind = data[0] & 1 ? HAI_USAGE_SSE : HAI_USAGE_JSON;
+    cut = data[0] >> 1;
+    data++;
+    size--;
+
+    hai_usage_init(&whole, kind);
+    hai_usage_feed(&whole, data, size);
+
+    hai_sse_init(&ends_whole);
+    size_t end = hai_sse_feed(&ends_whole, data, size);
+
+    if (kind == HAI_USAGE_JSON) {
+        compare_with_tree(&whole.usage, data, size);
+    }
+
+    hai_usage_init(&pieces, kind);
+    sse2_usage_init(&sse2, kind);
+    hai_sse_init(&ends);
+    sse2_sse_init(&ends_sse2);
+
+    for (size_t done = 0; done < size;) {
+        size_t len = cut & 64 ? cut >> 20 & 127 : cut >> 24 & 3;
+
+        len = len + 1 < size - done ? len + 1 : size - done;
+        cut = cut * 1664525 + 1013904223;
+
+        /* memory of its own, so that a read outside is seen */
+        uint8_t *copy = malloc(len);
+
+        if (copy == NULL) {
+            return 0;
+        }
+        memcpy(copy, data + done, len);
+
+        hai_usage_feed(&pieces, copy, len);
+        sse2_usage_feed(&sse2, copy, len);
+
+        size_t pass = hai_sse_feed(&ends, copy, len);
+
+        check(pass == sse2_sse_feed(&ends_sse2, copy, len));
+        check(pass <= len);
+        if (pass > 0) {
+            passed = done + pass;
+        }
+
+        free(copy);
+        done += len;
+    }
+
+    same(&whole.usage, &pieces.usage);
+    same(&whole.usage, &sse2.usage);
+    check(passed == end && ends.in_event == ends_whole.in_event);
+
+    return 0;
+}
