@@ -228,6 +228,9 @@ ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
 {
     if (ctx->body_size) {
         ngx_http_hoody_ai_worker.body_memory -= ctx->body_size;
+
+        (void) ngx_http_hoody_ai_live_body_memory(ctx,
+                                                  -(ssize_t) ctx->body_size);
         ctx->body_size = 0;
     }
 

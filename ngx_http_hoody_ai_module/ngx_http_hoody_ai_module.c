@@ -204,8 +204,8 @@ ngx_http_hoody_ai_ctx_cleanup(void *data)
 {
     ngx_http_hoody_ai_ctx_t  *ctx = data;
 
-    ngx_http_hoody_ai_live_remove(ctx);
     ngx_http_hoody_ai_body_cleanup(ctx);
+    ngx_http_hoody_ai_live_remove(ctx);
     ngx_http_hoody_ai_upstream_cleanup(ctx);
     ngx_http_hoody_ai_filter_cleanup(ctx);
 }
