@@ -82,10 +82,8 @@
 /* The largest integer that JSON readers and Lua (Redis) keep exactly. */
 #define COUNT_MAX ((UINT64_C(1) << 53) - 1)
 
-#define KEY_MAX 23 /* "cache_read_input_tokens" */
-
-/* A key, its quotes and the byte before, which must not be a backslash. */
-#define WINDOW (KEY_MAX + 3)
+/* The longest key in its quotes, and the byte before. */
+#define WINDOW sizeof("\"cache_read_input_tokens\"")
 
 #define PAST_SIZE sizeof(((struct hai_usage_scan *) 0)->past)
 
@@ -322,8 +320,8 @@ static inline void finish_block(struct block *b, const struct raw *raw,
     b->open = raw->open & ~str;
     b->close = raw->close & ~str;
     b->colon = raw->colon & ~str;
-    b->opens = b->open != 0 ? (uint32_t) __builtin_popcountll(b->open) : 0;
-    b->closes = b->close != 0 ? (uint32_t) __builtin_popcountll(b->close) : 0;
+    b->opens = (uint32_t) __builtin_popcountll(b->open);
+    b->closes = (uint32_t) __builtin_popcountll(b->close);
 }
 
 /* Bit i of the result is the parity of the bits 0 .. i. */
@@ -445,7 +443,9 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
         unsigned shift;
 
         load_raw(&raw, block_bytes(start, p + done, len, copy, &shift));
-        shift_raw(&raw, shift);
+        if (shift != 0) {
+            shift_raw(&raw, shift);
+        }
 
         uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
                                                   (unsigned) len, &escaped);
@@ -479,7 +479,6 @@ static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
     uint64_t in_string = us->in_string;
     bool escaped = us->escaped;
     uint8_t copy[BLOCK];
-    struct raw raw;
 
     for (size_t done = 0; done < n; done += BLOCK, b++) {
         size_t len = n - done < BLOCK ? n - done : BLOCK;
@@ -487,18 +486,12 @@ static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
         const uint8_t *q = block_bytes(start, p + done, len, copy, &shift);
         __m256i low = _mm256_loadu_si256((const __m256i *) q);
         __m256i high = _mm256_loadu_si256((const __m256i *) (q + 32));
+        __m256i low_folded, high_folded;
 
-        raw.quote = equal_bits(low, high, '"');
-        raw.backslash = equal_bits(low, high, '\\');
-        raw.colon = equal_bits(low, high, ':');
-        low = _mm256_or_si256(low, fold);
-        high = _mm256_or_si256(high, fold);
-        raw.open = equal_bits(low, high, '{');
-        raw.close = equal_bits(low, high, '}');
-        shift_raw(&raw, shift);
+        uint64_t backslash = equal_bits(low, high, '\\') >> shift;
+        uint64_t str = equal_bits(low, high, '"') >> shift;
 
-        uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
-                                                  (unsigned) len, &escaped);
+        str &= ~escaped_bytes(backslash, (unsigned) len, &escaped);
 
         /* a carry-less product with all ones is the parity prefix */
         __m128i product = _mm_clmulepi64_si128(
@@ -507,7 +500,19 @@ static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
         str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
 
-        finish_block(b, &raw, str);
+        if (str == UINT64_MAX) {
+            memset(b, 0, sizeof(*b)); /* the middle of a long string */
+            continue;
+        }
+
+        low_folded = _mm256_or_si256(low, fold);
+        high_folded = _mm256_or_si256(high, fold);
+
+        b->colon = equal_bits(low, high, ':') >> shift & ~str;
+        b->open = equal_bits(low_folded, high_folded, '{') >> shift & ~str;
+        b->close = equal_bits(low_folded, high_folded, '}') >> shift & ~str;
+        b->opens = (uint32_t) __builtin_popcountll(b->open);
+        b->closes = (uint32_t) __builtin_popcountll(b->close);
     }
 
     us->in_string = in_string;
@@ -529,102 +534,90 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
     classify(us, start, p, n, b);
 }
 
-#define IS(name) (len == sizeof(name) - 1 && memcmp(key, name, len) == 0)
+/*
+ * Whether the bytes before `end` are this key and its quotes.  A backslash in
+ * front means that the first quote is inside of a longer key.
+ */
+#define ENDS_IN(key)                                                        \
+    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0             \
+     && end[-(int) sizeof(key)] != '\\')
 
-static enum key look_up(enum node node, const uint8_t *key, size_t len) {
+/* The key whose closing quote is the last of WINDOW bytes before end. */
+static enum key look_up(enum node node, const uint8_t *end) {
     switch (node) {
 
     case NODE_TOP:
-        if (IS("usage")) {
-            return KEY_USAGE;
-        }
-        if (IS("message") || IS("response")) {
-            return KEY_INNER;
-        }
-        if (IS("error")) {
-            return KEY_ERROR;
-        }
-        if (IS("type")) {
+        if (ENDS_IN("\"type\"")) {
             return KEY_TYPE;
         }
-        return IS("input_tokens") ? KEY_INPUT : KEY_NONE;
-
-    case NODE_INNER:
-        if (IS("usage")) {
-            return KEY_USAGE;
+        if (ENDS_IN("\"message\"") || ENDS_IN("\"response\"")) {
+            return KEY_INNER;
         }
-        return IS("error") ? KEY_ERROR : KEY_NONE;
-
-    case NODE_USAGE:
-        if (IS("prompt_tokens") || IS("input_tokens")) {
+        if (ENDS_IN("\"input_tokens\"")) {
             return KEY_INPUT;
         }
-        if (IS("completion_tokens") || IS("output_tokens")) {
+        /* fall through */
+
+    case NODE_INNER:
+        if (ENDS_IN("\"usage\"")) {
+            return KEY_USAGE;
+        }
+        return ENDS_IN("\"error\"") ? KEY_ERROR : KEY_NONE;
+
+    case NODE_USAGE:
+        if (ENDS_IN("\"prompt_tokens\"") || ENDS_IN("\"input_tokens\"")) {
+            return KEY_INPUT;
+        }
+        if (ENDS_IN("\"completion_tokens\"")
+            || ENDS_IN("\"output_tokens\"")) {
             return KEY_OUTPUT;
         }
-        if (IS("cache_read_input_tokens")) {
+        if (ENDS_IN("\"cache_read_input_tokens\"")) {
             return KEY_CACHED;
         }
-        return IS("prompt_tokens_details") || IS("input_tokens_details")
+        return ENDS_IN("\"prompt_tokens_details\"")
+               || ENDS_IN("\"input_tokens_details\"")
                ? KEY_DETAILS : KEY_NONE;
 
     case NODE_DETAILS:
-        return IS("cached_tokens") ? KEY_CACHED : KEY_NONE;
+        return ENDS_IN("\"cached_tokens\"") ? KEY_CACHED : KEY_NONE;
     }
 
     return KEY_NONE;
 }
 
-#undef IS
+#undef ENDS_IN
+
+#define PAIR(a, b) ((unsigned) (a) << 8 | (b))
 
 /*
- * The key whose closing quote is the last byte of start .. end, KEY_NONE for
- * one that is not wanted.  *cut is set when its beginning is not there.
- */
-static enum key key_before(enum node node, const uint8_t *start,
-                           const uint8_t *end, bool *cut) {
-    const uint8_t *limit = end - start > WINDOW ? end - WINDOW : start;
-    const uint8_t *quote = end - 1;
-
-    *cut = false;
-
-    do {
-        if (--quote <= limit) {
-            *cut = limit == start;
-            return KEY_NONE;
-        }
-    } while (*quote != '"');
-
-    if (quote[-1] == '\\') {
-        return KEY_NONE; /* inside of a longer key */
-    }
-
-    return look_up(node, quote + 1, (size_t) (end - 1 - (quote + 1)));
-}
-
-/*
- * Whether the 8 bytes before `end` could be the end of a wanted key and its
- * closing quote.  Without branches: nearly every key fails.
+ * Whether the two letters and the quote before `end` could be the end of a
+ * wanted key.  Without branches: nearly every key fails, in no order that a
+ * processor could learn.
  */
 static inline bool maybe_wanted(const uint8_t *end) {
-    return (memcmp(end - 7, "\"usage\"", 7) == 0)
-           | (memcmp(end - 7, "\"error\"", 7) == 0)
-           | (memcmp(end - 6, "\"type\"", 6) == 0)
-           | (memcmp(end - 8, "message\"", 8) == 0)
-           | (memcmp(end - 8, "esponse\"", 8) == 0)
-           | (memcmp(end - 8, "_tokens\"", 8) == 0)
-           | (memcmp(end - 8, "details\"", 8) == 0);
+    unsigned pair = PAIR(end[-3], end[-2]);
+    unsigned wanted = pair == PAIR('g', 'e'); /* usage, message */
+
+    wanted |= pair == PAIR('s', 'e'); /* response */
+    wanted |= pair == PAIR('o', 'r'); /* error */
+    wanted |= pair == PAIR('p', 'e'); /* type */
+    wanted |= pair == PAIR('n', 's'); /* ..._tokens */
+    wanted |= pair == PAIR('l', 's'); /* ..._details */
+    wanted &= end[-1] == '"';
+
+    return wanted != 0;
 }
+
+#undef PAIR
 
 /* The key in front of the colon at `colon`, in the piece from start on. */
 static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
                        const uint8_t *colon) {
     enum node node = us->path[us->level];
-    uint8_t joined[sizeof(us->past) + WINDOW];
+    uint8_t joined[WINDOW + sizeof(us->past) + WINDOW];
     const uint8_t *end = colon;
-    enum key key;
     size_t n;
-    bool cut;
 
     while (end > start && is_blank(end[-1])) {
         end--;
@@ -632,26 +625,19 @@ static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
 
     n = (size_t) (end - start);
 
-    if (n >= 8) {
-        if (!maybe_wanted(end)) {
-            return KEY_NONE;
-        }
-
-        key = key_before(node, start, end, &cut);
-        if (!cut || n >= WINDOW) {
-            return key;
-        }
-    }
-
-    memcpy(joined, us->past, us->past_len);
-    memcpy(joined + us->past_len, start, n);
-    n += us->past_len;
-
-    if (n < 2 || joined[n - 1] != '"') {
+    if (n >= 3 && !maybe_wanted(end)) {
         return KEY_NONE;
     }
 
-    return key_before(node, joined, joined + n, &cut);
+    if (n >= WINDOW) {
+        return look_up(node, end);
+    }
+
+    memset(joined, 0, WINDOW);
+    memcpy(joined + WINDOW, us->past, us->past_len);
+    memcpy(joined + WINDOW + us->past_len, start, n);
+
+    return look_up(node, joined + WINDOW + us->past_len + n);
 }
 
 /* Keeps the last bytes of a piece for key_of(). */
