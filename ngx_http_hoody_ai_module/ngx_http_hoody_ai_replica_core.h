@@ -24,7 +24,7 @@
 #define NGX_HTTP_HOODY_AI_BATCHES     4
 
 /* names read ahead by a load */
-#define NGX_HTTP_HOODY_AI_WINDOW      512
+#define NGX_HTTP_HOODY_AI_WINDOW      2048
 
 /* wanted names: in all, and those that only a request asked for */
 #define NGX_HTTP_HOODY_AI_WANTS       32768
