@@ -813,6 +813,8 @@ ngx_http_hoody_ai_set_secret(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    ns->secret->name_len = header.len;
+
     if (ngx_http_hoody_ai_secret_read(cf, hmcf->vault, &value[2], &prefix,
                                       &suffix, ns->secret)
         != NGX_OK)

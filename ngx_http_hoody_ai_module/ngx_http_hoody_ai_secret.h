@@ -34,6 +34,7 @@ typedef struct {
 typedef struct {
     size_t       line;
     size_t       line_len;
+    size_t       name_len;             /* of the header, in front of ":" */
     size_t       key;
     size_t       key_len;
 } ngx_http_hoody_ai_secret_t;

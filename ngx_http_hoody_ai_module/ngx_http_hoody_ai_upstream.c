@@ -317,7 +317,7 @@ static ngx_int_t
 ngx_http_hoody_ai_edit_request(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
-    u_char     *p, *dst, *line, *colon, *last;
+    u_char     *p, *dst, *line, *last;
     size_t      len;
     ngx_buf_t  *b;
 
@@ -338,7 +338,7 @@ ngx_http_hoody_ai_edit_request(ngx_http_request_t *r,
 
     /* the request line stays as it is */
 
-    p = ngx_strlchr(p, last, LF);
+    p = memchr(p, LF, last - p);
     if (p == NULL || p - b->pos < 11
         || ngx_memcmp(p - 10, " HTTP/1.", 8) != 0)
     {
@@ -351,7 +351,7 @@ ngx_http_hoody_ai_edit_request(ngx_http_request_t *r,
 
         line = p;
 
-        p = ngx_strlchr(p, last, LF);
+        p = memchr(p, LF, last - p);
         if (p == NULL || p == line || p[-1] != CR) {
             goto invalid;
         }
@@ -363,12 +363,7 @@ ngx_http_hoody_ai_edit_request(ngx_http_request_t *r,
             break;
         }
 
-        colon = ngx_strlchr(line, p, ':');
-        if (colon == NULL) {
-            goto invalid;
-        }
-
-        if (ngx_http_hoody_ai_is_credential(line, colon - line, ctx)) {
+        if (ngx_http_hoody_ai_is_credential(line, len, ctx)) {
             ngx_explicit_memzero(line, len);
             continue;
         }
@@ -406,26 +401,31 @@ invalid:
 }
 
 
+/* is the header line of len bytes at p one that carries a credential? */
+
 static ngx_uint_t
 ngx_http_hoody_ai_is_credential(u_char *p, size_t len,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
+    size_t       n;
     u_char      *line;
     ngx_str_t   *name;
 
     static ngx_str_t  names[] = {
-        ngx_string("Authorization"),
-        ngx_string("x-api-key"),
-        ngx_string("api-key"),
-        ngx_string("x-goog-api-key"),
-        ngx_string("Cookie"),
-        ngx_string("Proxy-Authorization"),
+        ngx_string("authorization:"),
+        ngx_string("x-api-key:"),
+        ngx_string("api-key:"),
+        ngx_string("x-goog-api-key:"),
+        ngx_string("cookie:"),
+        ngx_string("proxy-authorization:"),
         ngx_null_string
     };
 
     for (name = names; name->len; name++) {
 
-        if (name->len == len && ngx_strncasecmp(name->data, p, len) == 0) {
+        if (name->data[0] == ngx_tolower(p[0]) && name->len <= len
+            && ngx_strncasecmp(name->data, p, name->len) == 0)
+        {
             return 1;
         }
     }
@@ -437,9 +437,9 @@ ngx_http_hoody_ai_is_credential(u_char *p, size_t len,
     /* the header that carries our key, whatever its name */
 
     line = ngx_http_hoody_ai_worker.conf->vault->start + ctx->secret->line;
+    n = ctx->secret->name_len;
 
-    return ctx->secret->line_len > len && line[len] == ':'
-           && ngx_strncasecmp(line, p, len) == 0;
+    return n < len && p[n] == ':' && ngx_strncasecmp(line, p, n) == 0;
 }
 
 
