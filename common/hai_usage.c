@@ -625,10 +625,6 @@ static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
 
     n = (size_t) (end - start);
 
-    if (n >= 3 && !maybe_wanted(end)) {
-        return KEY_NONE;
-    }
-
     if (n >= WINDOW) {
         return look_up(node, end);
     }
@@ -750,12 +746,18 @@ static void read_value(struct hai_usage_scan *us, const uint8_t *p,
     }
 }
 
-static void on_colon(struct hai_usage_scan *us, const uint8_t *start,
+static inline void on_colon(struct hai_usage_scan *us, const uint8_t *start,
                      const uint8_t *colon, const uint8_t *end) {
-    enum key key = key_of(us, start, colon);
+    enum key key;
 
     us->value = VALUE_NONE;
     us->pending = KEY_NONE;
+
+    if (colon - start >= 3 && !is_blank(colon[-1]) && !maybe_wanted(colon)) {
+        return;
+    }
+
+    key = key_of(us, start, colon);
 
     if (key >= KEY_INPUT) {
         us->slot = (uint8_t) key;
