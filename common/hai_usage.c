@@ -747,7 +747,7 @@ static void read_value(struct hai_usage_scan *us, const uint8_t *p,
 }
 
 static inline void on_colon(struct hai_usage_scan *us, const uint8_t *start,
-                     const uint8_t *colon, const uint8_t *end) {
+                            const uint8_t *colon, const uint8_t *end) {
     enum key key;
 
     us->value = VALUE_NONE;

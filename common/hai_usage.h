@@ -40,6 +40,10 @@ size_t hai_sse_feed(struct hai_sse *sse, const void *data, size_t n);
  * also inside "response" of a response.completed event.  Anthropic:
  * message.usage and usage: input_tokens, output_tokens,
  * cache_read_input_tokens; count_tokens: input_tokens at the top level.
+ *
+ * An error is an object "error" at the top level or in "response", or
+ * "type":"error" at the top level.  A number that is negative, has a fraction
+ * or an exponent, or is above 2^53 - 1 is passed over.
  */
 struct hai_usage {
     int64_t input_tokens;
