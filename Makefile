@@ -28,7 +28,11 @@ HAI_LDFLAGS = -pie -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
 VERSION = $(shell sed -n 's/^## \[\{0,1\}\([0-9][0-9.]*\).*/\1/p' \
     CHANGELOG.md 2>/dev/null | head -n 1)
 
-export NGINX NGINX_SRC BUILD CC FUZZ_TIME
+# not as NGINX: a variable of that name makes nginx think that it was started
+# by a binary upgrade, and stay in the foreground
+unexport NGINX
+export HAI_FOR_NGINX = $(NGINX)
+export NGINX_SRC BUILD CC FUZZ_TIME
 
 
 # Programs: one line each, and below its folder and its libraries.  All of

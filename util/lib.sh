@@ -9,6 +9,11 @@ case $HAI_BUILD in
     *) HAI_BUILD=$HAI_ROOT/$HAI_BUILD ;;
 esac
 
+# The nginx that was asked for.  NGINX itself must not reach an nginx that is
+# started here: it would take it for the list of inherited sockets.
+HAI_FOR_NGINX=${HAI_FOR_NGINX:-${NGINX:-}}
+unset NGINX
+
 # what Debian compiles nginx and its modules with
 # shellcheck disable=SC2034  # read by the scripts that source this file
 HAI_MODULE_CFLAGS='-g -O2 -fstack-protector-strong -Wdate-time
