@@ -234,8 +234,8 @@ ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
         ctx->body_size = 0;
     }
 
-    if (ctx->scan.posted) {
-        ngx_delete_posted_event(&ctx->scan);
+    if (ctx->scan && ctx->scan->posted) {
+        ngx_delete_posted_event(ctx->scan);
     }
 
     if (ctx->scanner && ctx->scanner != ngx_http_hoody_ai_worker.scanner) {
@@ -448,16 +448,17 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
 
     } else {
         ctx->scanner = hai_json_new();
+        ctx->scan = ngx_pcalloc(r->pool, sizeof(ngx_event_t));
 
-        if (ctx->scanner == NULL) {
+        if (ctx->scanner == NULL || ctx->scan == NULL) {
             (void) ngx_http_hoody_ai_refuse(r, ctx,
                                             NGX_HTTP_HOODY_AI_R_INTERNAL);
             return NGX_OK;
         }
 
-        ctx->scan.handler = ngx_http_hoody_ai_scan_handler;
-        ctx->scan.data = ctx;
-        ctx->scan.log = r->connection->log;
+        ctx->scan->handler = ngx_http_hoody_ai_scan_handler;
+        ctx->scan->data = ctx;
+        ctx->scan->log = r->connection->log;
     }
 
     return ngx_http_hoody_ai_scan(r, ctx);
@@ -489,7 +490,7 @@ ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
         }
 
         if (left == 0) {
-            ngx_post_event(&ctx->scan, &ngx_posted_next_events);
+            ngx_post_event(ctx->scan, &ngx_posted_next_events);
             return NGX_AGAIN;
         }
 

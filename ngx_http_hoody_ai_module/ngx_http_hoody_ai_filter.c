@@ -39,6 +39,8 @@ static ngx_int_t ngx_http_hoody_ai_append(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_buf_t *b, ngx_chain_t ***ll);
 static ngx_int_t ngx_http_hoody_ai_hold(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, u_char *p, size_t n);
+static ngx_int_t ngx_http_hoody_ai_hold_timer(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_release(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, size_t n, ngx_chain_t ***ll);
 static void ngx_http_hoody_ai_hold_handler(ngx_event_t *ev);
@@ -540,18 +542,46 @@ ngx_http_hoody_ai_hold(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
 
         ctx->hold_since = ngx_current_msec;
 
-        if (ctx->is_sse && !ctx->hold_timer.timer_set) {
-            ctx->hold_timer.handler = ngx_http_hoody_ai_hold_handler;
-            ctx->hold_timer.data = ctx;
-            ctx->hold_timer.log = r->connection->log;
-            ctx->hold_timer.cancelable = 1;
-
-            ngx_add_timer(&ctx->hold_timer, NGX_HTTP_HOODY_AI_HOLD_TIME);
+        if (ctx->is_sse && ngx_http_hoody_ai_hold_timer(r, ctx) != NGX_OK) {
+            return NGX_ERROR;
         }
     }
 
     ngx_memcpy(ctx->hold + ctx->hold_len, p, n);
     ctx->hold_len += n;
+
+    return NGX_OK;
+}
+
+
+/* one timer per stream; an early one looks at ctx->hold_since */
+
+static ngx_int_t
+ngx_http_hoody_ai_hold_timer(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ngx_event_t  *ev;
+
+    ev = ctx->hold_timer;
+
+    if (ev == NULL) {
+
+        ev = ngx_pcalloc(r->pool, sizeof(ngx_event_t));
+        if (ev == NULL) {
+            return NGX_ERROR;
+        }
+
+        ev->handler = ngx_http_hoody_ai_hold_handler;
+        ev->data = ctx;
+        ev->log = r->connection->log;
+        ev->cancelable = 1;
+
+        ctx->hold_timer = ev;
+    }
+
+    if (!ev->timer_set) {
+        ngx_add_timer(ev, NGX_HTTP_HOODY_AI_HOLD_TIME);
+    }
 
     return NGX_OK;
 }
@@ -744,8 +774,8 @@ ngx_http_hoody_ai_filter_cut(ngx_http_request_t *r,
 void
 ngx_http_hoody_ai_filter_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
 {
-    if (ctx->hold_timer.timer_set) {
-        ngx_del_timer(&ctx->hold_timer);
+    if (ctx->hold_timer && ctx->hold_timer->timer_set) {
+        ngx_del_timer(ctx->hold_timer);
     }
 
     if (ctx->hold) {

@@ -120,6 +120,7 @@ typedef struct {
     ngx_array_t                      peers;         /* peer_init_t, sorted */
     ngx_int_t                        realip_index;  /* -1: no such module */
     ngx_uint_t                       used;          /* flag: on somewhere */
+    ngx_uint_t                       status_used;   /* flag: shown somewhere */
 } ngx_http_hoody_ai_main_conf_t;
 
 
@@ -155,6 +156,8 @@ typedef enum {
 } ngx_http_hoody_ai_state_e;
 
 
+typedef struct ngx_http_hoody_ai_zone_s  ngx_http_hoody_ai_zone_t;
+typedef struct ngx_http_hoody_ai_slot_s  ngx_http_hoody_ai_slot_t;
 typedef struct ngx_http_hoody_ai_live_s  ngx_http_hoody_ai_live_t;
 typedef struct ngx_http_hoody_ai_ctx_s   ngx_http_hoody_ai_ctx_t;
 
@@ -206,7 +209,7 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_chain_t                     *scan_chain;
     off_t                            scan_pos;
     struct hai_json                 *scanner;
-    ngx_event_t                      scan;     /* posted between slices */
+    ngx_event_t                     *scan;     /* posted between slices */
     ngx_chain_t                     *copied;   /* HTTP/2: our own blocks */
     ngx_chain_t                    **copied_last;
     ngx_buf_t                       *copy_buf;
@@ -217,7 +220,7 @@ struct ngx_http_hoody_ai_ctx_s {
     u_char                          *hold;
     size_t                           hold_len;
     size_t                           hold_size;
-    ngx_event_t                      hold_timer;
+    ngx_event_t                     *hold_timer;
     ngx_msec_t                       hold_since;
     ngx_chain_t                     *free;
     ngx_chain_t                     *busy;
@@ -228,6 +231,10 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_msec_t                       started;
     ngx_msec_t                       first_byte;
     ngx_str_t                        provider_request_id;
+
+    /* log.c */
+    off_t                            bytes_in;
+    uint64_t                         overhead; /* nanoseconds */
 
     u_char                           request_id
                                          [NGX_HTTP_HOODY_AI_REQUEST_ID_LEN];
@@ -244,7 +251,8 @@ struct ngx_http_hoody_ai_ctx_s {
     unsigned                         error_sent:1;
     unsigned                         complete:1;   /* last buffer passed */
     unsigned                         ended:1;      /* cut by us */
-    unsigned                         counted:1;
+    unsigned                         counted:1;    /* as an open stream */
+    unsigned                         sampled:1;    /* overhead was measured */
     unsigned                         copy_body:1;
 };
 
@@ -258,6 +266,8 @@ typedef struct {
     ngx_http_hoody_ai_main_conf_t   *conf;
     ngx_http_hoody_ai_replica_t     *replica;
     struct hai_json                 *scanner;  /* for bodies done in one go */
+    ngx_http_hoody_ai_zone_t        *zone;
+    ngx_http_hoody_ai_slot_t        *slot;     /* of the zone, ours */
     size_t                           body_memory;
     uint64_t                         random[2];
 } ngx_http_hoody_ai_worker_t;
@@ -347,6 +357,42 @@ extern ngx_http_hoody_ai_replica_events_t  ngx_http_hoody_ai_live_events;
 /* ngx_http_hoody_ai_variables.c */
 
 ngx_int_t ngx_http_hoody_ai_add_variables(ngx_conf_t *cf);
+
+
+/* ngx_http_hoody_ai_zone.c */
+
+char *ngx_http_hoody_ai_set_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_hoody_ai_default_zone(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf);
+ngx_int_t ngx_http_hoody_ai_zone_start(ngx_cycle_t *cycle);
+void ngx_http_hoody_ai_zone_stop(ngx_cycle_t *cycle);
+
+
+/* ngx_http_hoody_ai_log.c */
+
+ngx_int_t ngx_http_hoody_ai_log_init(ngx_conf_t *cf);
+ngx_int_t ngx_http_hoody_ai_log_start(ngx_cycle_t *cycle);
+void ngx_http_hoody_ai_log_publish(void);
+void ngx_http_hoody_ai_log_tick(void);
+ngx_int_t ngx_http_hoody_ai_timed_access(ngx_http_request_t *r);
+ngx_int_t ngx_http_hoody_ai_timed_precontent(ngx_http_request_t *r);
+
+
+/* ngx_http_hoody_ai_event.c */
+
+ngx_int_t ngx_http_hoody_ai_event_start(ngx_cycle_t *cycle,
+    ngx_http_hoody_ai_main_conf_t *conf, ngx_http_hoody_ai_zone_t *zone,
+    ngx_http_hoody_ai_slot_t *slot);
+void ngx_http_hoody_ai_event_stop(ngx_cycle_t *cycle);
+u_char *ngx_http_hoody_ai_event_open(size_t size);
+void ngx_http_hoody_ai_event_close(u_char *last, ngx_uint_t nargs);
+
+
+/* ngx_http_hoody_ai_status.c */
+
+char *ngx_http_hoody_ai_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 #endif /* _NGX_HTTP_HOODY_AI_MODULE_H_INCLUDED_ */
