@@ -130,6 +130,20 @@ static ngx_command_t  ngx_http_hoody_ai_commands[] = {
       offsetof(ngx_http_hoody_ai_loc_conf_t, listener_container),
       NULL },
 
+    { ngx_string("hoody_ai_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_hoody_ai_set_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("hoody_ai_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_hoody_ai_set_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -916,6 +930,12 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
         }
     }
 
+    if ((hmcf->used || hmcf->status_used)
+        && ngx_http_hoody_ai_default_zone(cf, hmcf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if (!hmcf->used) {
         return NGX_OK;
     }
@@ -941,20 +961,22 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    *h = ngx_http_hoody_ai_access_handler;
+    *h = ngx_http_hoody_ai_timed_access;
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
     if (h == NULL) {
         return NGX_ERROR;
     }
 
-    *h = ngx_http_hoody_ai_precontent_handler;
+    *h = ngx_http_hoody_ai_timed_precontent;
 
     ngx_http_hoody_ai_next_request_body_filter =
                                                ngx_http_top_request_body_filter;
     ngx_http_top_request_body_filter = ngx_http_hoody_ai_request_body_filter;
 
-    if (ngx_http_hoody_ai_filter_init(cf) != NGX_OK) {
+    if (ngx_http_hoody_ai_log_init(cf) != NGX_OK
+        || ngx_http_hoody_ai_filter_init(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -1024,13 +1046,15 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    return ngx_http_hoody_ai_zone_start(cycle);
 }
 
 
 static void
 ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_hoody_ai_zone_stop(cycle);
+
     if (ngx_http_hoody_ai_worker.replica) {
         ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_worker.replica);
         ngx_http_hoody_ai_worker.replica = NULL;
