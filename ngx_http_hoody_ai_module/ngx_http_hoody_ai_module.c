@@ -19,6 +19,8 @@
 /* a body up to this size is read into one buffer of its own size */
 #define NGX_HTTP_HOODY_AI_BODY_BUFFER  (64 * 1024)
 
+#define NGX_HTTP_HOODY_AI_HEADER_BUFFER  4096
+
 
 static void *ngx_http_hoody_ai_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_hoody_ai_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -408,6 +410,7 @@ ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
     void                           ***loc;
     ngx_uint_t                        i;
     ngx_http_core_loc_conf_t         *clcf;
+    ngx_http_core_srv_conf_t         *cscf;
     ngx_http_hoody_ai_main_conf_t    *hmcf;
     ngx_http_hoody_ai_named_secret_t *ns;
 
@@ -421,6 +424,17 @@ ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
                            "\"satisfy any\" in location \"%V\" would let "
                            "requests around \"hoody_ai\"", &clcf->name);
         return NGX_CONF_ERROR;
+    }
+
+    /*
+     * Headers of the SDKs and a short body fit into one read, where core's
+     * kilobyte takes three system calls.
+     */
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    if (cscf->client_header_buffer_size < NGX_HTTP_HOODY_AI_HEADER_BUFFER) {
+        cscf->client_header_buffer_size = NGX_HTTP_HOODY_AI_HEADER_BUFFER;
     }
 
     /* the module counts, and keeps bodies in memory */
