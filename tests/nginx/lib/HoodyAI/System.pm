@@ -692,7 +692,8 @@ sub _run {
 
 
 # Everything down, and what must hold after any test.  Options: alerts => a
-# pattern of alert lines that this test provokes.
+# pattern of alert lines that this test provokes; more => 1, this is not the
+# end of the file.
 sub finish {
     my ($self, %option) = @_;
 
@@ -764,7 +765,7 @@ sub finish {
     is(join(', ', @written), '', 'no body was written to a file');
 
     $self->remove if Test::More->builder->is_passing;
-    done_testing();
+    done_testing() if !$option{more};
 }
 
 
