@@ -9,6 +9,9 @@ NGINX_SRC ?=
 BUILD ?= build
 FUZZ_TIME ?= 60
 
+# absolute, because the dependency files name what they belong to
+override BUILD := $(abspath $(BUILD))
+
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
