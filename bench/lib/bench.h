@@ -1,0 +1,46 @@
+/*
+ * What the clients of the benchmarks share: clock, CPU time of another
+ * process, connections, samples and their quantiles.  Errors that a
+ * measurement cannot survive end the program.
+ */
+
+#ifndef HAI_BENCH_H
+#define HAI_BENCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct hai_samples {
+    uint64_t *values;
+    size_t count;
+    size_t size;
+};
+
+_Noreturn void hai_bench_die(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+
+/* CLOCK_MONOTONIC in nanoseconds */
+uint64_t hai_bench_now(void);
+
+/* nanoseconds on a CPU since the process began */
+uint64_t hai_bench_cpu(long pid);
+
+/* a field of /proc/PID/smaps_rollup, "Rss" or "Pss", in bytes */
+uint64_t hai_bench_memory(long pid, const char *field);
+
+/* A non-blocking connection to host:port, [ipv6]:port or unix:PATH. */
+int hai_bench_connect(const char *address);
+
+/* The whole file; free() it. */
+char *hai_bench_read_file(const char *path, size_t *len);
+
+/* A number from min to max, or the program ends with a message. */
+long hai_bench_number(const char *option, const char *text, long min,
+                      long max);
+
+void hai_samples_add(struct hai_samples *samples, uint64_t value);
+
+/* Sorts the samples; 0 when there are none. */
+uint64_t hai_samples_quantile(struct hai_samples *samples, double q);
+
+#endif

@@ -1,0 +1,306 @@
+# The servers that the benchmarks measure.  Sourced by the scripts of bench/,
+# which call bench_begin first.
+# shellcheck shell=bash
+
+. "$(dirname "${BASH_SOURCE[0]}")/../../util/lib.sh"
+
+BENCH_NGINX=${NGINX:-$(hai_find_nginx)}
+BENCH_KEY=sk-bench-0123456789abcdef0123456789abcdef0123456789abcdef
+BENCH_PIDS=()
+
+declare -A BENCH_ADDRESS BENCH_WORKER BENCH_MASTER
+
+
+# A folder of its own, and the CPUs: the worker that is measured has one to
+# itself, clients, provider and Redis share the others.
+bench_begin() {
+    local base=${XDG_RUNTIME_DIR:-$HAI_BUILD}
+
+    [ -n "$BENCH_NGINX" ] || hai_die "no nginx found: run 'make setup'"
+
+    # folders of secrets must be root's (or the user's) from the root down
+    if [ "$(id -u)" -eq 0 ]; then
+        base=/run
+    fi
+
+    BENCH_WORK=$(mktemp -d "$base/hai-bench.XXXXXX")
+    chmod 755 "$BENCH_WORK"
+    trap bench_end EXIT
+    trap 'exit 130' INT TERM
+
+    BENCH_ON_FIRST=()
+    BENCH_ON_OTHERS=()
+    if [ "$(nproc)" -gt 1 ]; then
+        BENCH_ON_FIRST=(taskset -c 0)
+        BENCH_ON_OTHERS=(taskset -c "1-$(($(nproc) - 1))")
+    fi
+}
+
+
+bench_end() {
+    local status=$?
+
+    trap - EXIT
+
+    if [ ${#BENCH_PIDS[@]} -gt 0 ]; then
+        kill "${BENCH_PIDS[@]}" 2>/dev/null || true
+        wait "${BENCH_PIDS[@]}" 2>/dev/null || true
+    fi
+
+    if [ $status -ne 0 ] && [ $status -ne 130 ]; then
+        tail -n 5 "$BENCH_WORK"/*/error.log >&2 2>/dev/null || true
+    fi
+
+    rm -rf "$BENCH_WORK"
+    exit $status
+}
+
+
+# bench_stop <pid>...: ends processes that were started here
+bench_stop() {
+    local pid left=()
+
+    kill "$@"
+    wait "$@" 2>/dev/null || true
+
+    for pid in "${BENCH_PIDS[@]}"; do
+        case " $* " in
+            *" $pid "*) ;;
+            *) left+=("$pid") ;;
+        esac
+    done
+
+    BENCH_PIDS=("${left[@]+"${left[@]}"}")
+}
+
+
+bench_redis() {
+    redis-cli -s "$BENCH_WORK/redis.sock" "$@"
+}
+
+
+# Redis, with one container that is allowed to ask.
+bench_start_redis() {
+    "${BENCH_ON_OTHERS[@]}" redis-server --port 0 --dir "$BENCH_WORK" \
+        --unixsocket "$BENCH_WORK/redis.sock" --unixsocketperm 777 \
+        --save '' --appendonly no --logfile "$BENCH_WORK/redis.log" \
+        </dev/null &
+    BENCH_PIDS+=($!)
+
+    hai_wait_for redis-server bench_redis ping
+
+    bench_redis >/dev/null <<END
+HSET hoody:{bench}:container:dev-env id 0123456789abcdef01234567 number 1 addresses "127.0.0.1 ::1" tags "dev bench" status running
+SADD hoody:{bench}:containers dev-env
+SADD hoody:{bench}:ai:enabled dev-env
+END
+}
+
+
+bench_start_provider() {
+    BENCH_PROVIDER_PORT=$(hai_free_port)
+
+    "${BENCH_ON_OTHERS[@]}" "$HAI_BUILD/hoody-ai-sample-provider" \
+        --listen "127.0.0.1:$BENCH_PROVIDER_PORT" --key "$BENCH_KEY" \
+        --no-record --quiet >"$BENCH_WORK/provider.log" 2>&1 </dev/null &
+    BENCH_PIDS+=($!)
+
+    hai_wait_for "the sample provider" hai_port_open "$BENCH_PROVIDER_PORT"
+}
+
+
+# What all servers have in common.  Connections stay open for as long as a
+# round takes; answers of every server go to the same provider.
+bench_write_common() {
+    local root=$1 load=$2
+
+    cat <<END
+$load
+worker_processes 1;
+error_log $root/error.log notice;
+pid $root/pid;
+events { worker_connections 8192; }
+END
+}
+
+
+bench_write_http() {
+    local root=$1
+
+    cat <<END
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path $root/client_body;
+    proxy_temp_path $root/proxy;
+    fastcgi_temp_path $root/fastcgi;
+    uwsgi_temp_path $root/uwsgi;
+    scgi_temp_path $root/scgi;
+
+    upstream provider {
+        server 127.0.0.1:$BENCH_PROVIDER_PORT;
+        keepalive 2048;
+        keepalive_requests 1000000000;
+    }
+END
+}
+
+
+# bench_location <kind>: the directives of the location that is measured
+#
+#   bare      nginx's defaults, a fixed key
+#   memory    the same, request bodies stay in memory
+#   stream    the same, answers unbuffered
+#   gateway   the module
+#   lua       a look-up in Redis for each request, bodies stay in memory
+bench_location() {
+    local key="proxy_set_header Authorization \"Bearer $BENCH_KEY\";"
+
+    case $1 in
+        bare) printf '%s\n' "$key" ;;
+        memory) printf '%s\n' "$key" 'client_body_buffer_size 2m;' ;;
+        stream) printf '%s\n' "$key" 'proxy_buffering off;' ;;
+        gateway) printf '%s\n' 'hoody_ai on;' 'hoody_ai_credential openai;' ;;
+        lua)
+            cat <<END
+client_body_buffer_size 2m;
+            access_by_lua_block {
+                local redis = require "nginx.redis"
+
+                local name = string.match(ngx.var.http_authorization or "",
+                                          "^Bearer container%-([%w_-]+)\$")
+                if not name then
+                    return ngx.exit(401)
+                end
+
+                local red = redis:new()
+                red:set_timeout(1000)
+
+                local ok = red:connect("unix:$BENCH_WORK/redis.sock")
+                if not ok then
+                    return ngx.exit(503)
+                end
+
+                red:init_pipeline()
+                red:sismember("hoody:{bench}:ai:enabled", name)
+                red:hmget("hoody:{bench}:container:" .. name,
+                          "addresses", "status")
+                local answers = red:commit_pipeline()
+                if not answers then
+                    return ngx.exit(503)
+                end
+                red:set_keepalive(60000, 64)
+
+                local addresses, status = unpack(answers[2])
+                if addresses == ngx.null
+                   or not string.find(" " .. addresses .. " ",
+                                      " " .. ngx.var.remote_addr .. " ",
+                                      1, true)
+                then
+                    return ngx.exit(401)
+                end
+
+                if answers[1] ~= 1 or status ~= "running" then
+                    return ngx.exit(403)
+                end
+
+                ngx.req.set_header("Authorization", "Bearer $BENCH_KEY")
+            }
+END
+            ;;
+        *) hai_die "unknown kind \"$1\"" ;;
+    esac
+}
+
+
+# bench_start_nginx <name> <kind>: sets its address, master and worker
+bench_start_nginx() {
+    local name=$1 kind=$2 root=$BENCH_WORK/$1 load='' port modules
+
+    port=$(hai_free_port)
+    mkdir -p "$root"
+
+    case $kind in
+        gateway)
+            load="load_module $HAI_BUILD/ngx_http_hoody_ai_module.so;"
+            (umask 077; printf '%s\n' "$BENCH_KEY" >"$root/openai.key")
+            ;;
+        lua)
+            modules=$(bench_modules)
+            load="load_module $modules/ndk_http_module.so;
+load_module $modules/ngx_http_lua_module.so;"
+            ;;
+    esac
+
+    {
+        bench_write_common "$root" "$load"
+        printf 'http {\n'
+        bench_write_http "$root"
+
+        if [ "$kind" = gateway ]; then
+            cat <<END
+
+    hoody_ai_server bench;
+    hoody_ai_redis unix:$BENCH_WORK/redis.sock;
+    hoody_ai_secret openai $root/openai.key;
+END
+        fi
+
+        cat <<END
+
+    server {
+        listen 127.0.0.1:$port backlog=4096;
+
+        location /v1/ {
+            $(bench_location "$kind")
+            proxy_pass http://provider/v1/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }
+    }
+}
+END
+    } >"$root/nginx.conf"
+
+    "${BENCH_ON_FIRST[@]}" ${BENCH_WRAPPER:-} "$BENCH_NGINX" -p "$root" \
+        -e "$root/error.log" -c "$root/nginx.conf" -g 'daemon off;' \
+        >"$root/output" 2>&1 </dev/null &
+    BENCH_PIDS+=($!)
+    BENCH_MASTER[$name]=$!
+
+    hai_wait_for "nginx ($name)" hai_port_open "$port"
+    hai_wait_for "nginx ($name)" bench_has_worker "${BENCH_MASTER[$name]}"
+
+    BENCH_WORKER[$name]=$(bench_worker "${BENCH_MASTER[$name]}")
+    BENCH_ADDRESS[$name]=127.0.0.1:$port
+}
+
+
+# bench_worker <master>
+bench_worker() {
+    tr -d ' ' <"/proc/$1/task/$1/children"
+}
+
+
+bench_has_worker() {
+    [ -n "$(bench_worker "$1")" ]
+}
+
+
+# the folder of the dynamic modules of this nginx
+bench_modules() {
+    local path
+
+    path=$("$BENCH_NGINX" -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
+    printf '%s' "${path:-/usr/lib/nginx/modules}"
+}
+
+
+# bench_load <name> <request file> <option>...: one line of load_client
+bench_load() {
+    local name=$1 file=$2
+    shift 2
+
+    "${BENCH_ON_OTHERS[@]}" "$HAI_BUILD/bench/load_client" \
+        --connect "${BENCH_ADDRESS[$name]}" --request "$file" \
+        --pid "${BENCH_WORKER[$name]}" "$@"
+}

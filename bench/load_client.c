@@ -1,0 +1,334 @@
+/* SOURCES: bench/lib/bench.c */
+/* CFLAGS: -Ibench/lib */
+
+/*
+ * One thread, N kept-alive connections, each of which sends the same request
+ * as soon as its last answer is complete.  Prints one line: requests, seconds,
+ * CPU time of the server's process, latency.
+ */
+
+#define _GNU_SOURCE
+
+#include "bench.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 4096
+#define ANSWER_SIZE 65536
+
+struct connection {
+    int fd;
+    bool writing; /* waits until the socket takes more */
+    size_t sent;
+    size_t received;
+    size_t expected; /* of the whole answer; 0: not known yet */
+    uint64_t began;
+    char answer[ANSWER_SIZE];
+};
+
+struct load {
+    const char *address;
+    char *request;
+    size_t request_len;
+    int epoll;
+    long requests;
+    long errors;
+    bool stopping; /* answers are taken in, nothing more is sent */
+    long busy;
+    struct hai_samples latency;
+};
+
+static const char usage[] =
+    "Usage: load_client --connect ADDRESS --request FILE [OPTION...]\n"
+    "\n"
+    "Sends one request again and again over kept-alive connections.\n"
+    "\n"
+    "  --connect ADDRESS   host:port, [ipv6]:port or unix:PATH\n"
+    "  --request FILE      head and body, as they go over the wire\n"
+    "  --connections N     at the same time (16)\n"
+    "  --time MS           how long to measure (2000)\n"
+    "  --warm MS           before that, not counted (200)\n"
+    "  --count N           instead: this many requests, without warming up\n"
+    "  --pid PID           whose CPU time to read\n"
+    "  -h, --help          this text\n";
+
+static void watch(struct load *load, struct connection *c, int op,
+                  bool writing) {
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
+
+    if (writing) {
+        event.events |= EPOLLOUT;
+    }
+
+    if (epoll_ctl(load->epoll, op, c->fd, &event) != 0) {
+        hai_bench_die("epoll_ctl: %s", strerror(errno));
+    }
+
+    c->writing = writing;
+}
+
+static void send_request(struct load *load, struct connection *c) {
+    ssize_t n;
+
+    while (c->sent < load->request_len) {
+        n = send(c->fd, load->request + c->sent, load->request_len - c->sent,
+                 MSG_NOSIGNAL);
+
+        if (n == -1 && errno == EAGAIN) {
+            if (!c->writing) {
+                watch(load, c, EPOLL_CTL_MOD, true);
+            }
+            return;
+        }
+
+        if (n == -1) {
+            hai_bench_die("send: %s", strerror(errno));
+        }
+
+        c->sent += (size_t)n;
+    }
+
+    if (c->writing) {
+        watch(load, c, EPOLL_CTL_MOD, false);
+    }
+}
+
+static void begin_request(struct load *load, struct connection *c) {
+    c->sent = 0;
+    c->received = 0;
+    c->expected = 0;
+    c->began = hai_bench_now();
+    load->busy++;
+    send_request(load, c);
+}
+
+/*
+ * Whether the answer is complete.  One request is on its way at a time, so a
+ * chunked answer ends where the last chunk is the last that has arrived.
+ */
+static bool is_complete(struct connection *c) {
+    static const char last[] = "0\r\n\r\n";
+    char *end, *field;
+
+    if (c->expected == 0) {
+        c->answer[c->received] = '\0';
+
+        end = strstr(c->answer, "\r\n\r\n");
+        if (end == NULL) {
+            return false;
+        }
+
+        end += 4;
+        field = strcasestr(c->answer, "\r\ncontent-length:");
+
+        if (field != NULL && field < end) {
+            c->expected = (size_t)(end - c->answer)
+                          + strtoul(field + 17, NULL, 10);
+        } else {
+            c->expected = SIZE_MAX;
+        }
+    }
+
+    if (c->expected == SIZE_MAX) {
+        return c->received >= sizeof(last)
+               && memcmp(c->answer + c->received - 5, last, 5) == 0;
+    }
+
+    return c->received >= c->expected;
+}
+
+static void end_request(struct load *load, struct connection *c) {
+    hai_samples_add(&load->latency, hai_bench_now() - c->began);
+    load->requests++;
+    load->busy--;
+
+    if (strncmp(c->answer, "HTTP/1.1 200 ", 13) != 0) {
+        if (load->errors++ == 0) {
+            c->answer[c->received] = '\0';
+            fprintf(stderr, "load_client: unexpected answer:\n%s\n",
+                    c->answer);
+        }
+    }
+}
+
+static void receive(struct load *load, struct connection *c) {
+    ssize_t n;
+
+    n = recv(c->fd, c->answer + c->received, ANSWER_SIZE - 1 - c->received, 0);
+
+    if (n == -1 && errno == EAGAIN) {
+        return;
+    }
+
+    if (n <= 0) {
+        hai_bench_die("the server closed a connection%s%s",
+                      n == 0 ? "" : ": ", n == 0 ? "" : strerror(errno));
+    }
+
+    c->received += (size_t)n;
+
+    if (!is_complete(c)) {
+        if (c->received == ANSWER_SIZE - 1) {
+            hai_bench_die("the answer is too long");
+        }
+        return;
+    }
+
+    end_request(load, c);
+
+    if (!load->stopping) {
+        begin_request(load, c);
+    }
+}
+
+/* until a time, or until a number of requests was sent, when that is not 0 */
+static void turn(struct load *load, uint64_t until, long count) {
+    struct epoll_event events[64];
+    struct connection *c;
+    int i, n;
+
+    while (hai_bench_now() < until
+           && (count == 0 || load->requests < count)) {
+
+        n = epoll_wait(load->epoll, events, 64, 100);
+        if (n == -1 && errno != EINTR) {
+            hai_bench_die("epoll_wait: %s", strerror(errno));
+        }
+
+        for (i = 0; i < n; i++) {
+            c = events[i].data.ptr;
+
+            if (count != 0 && load->requests + load->busy >= count) {
+                load->stopping = true;
+            }
+
+            if (events[i].events & EPOLLOUT) {
+                send_request(load, c);
+            }
+
+            if (events[i].events & ~(uint32_t)EPOLLOUT) {
+                receive(load, c);
+            }
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        { "connect", required_argument, NULL, 'c' },
+        { "request", required_argument, NULL, 'r' },
+        { "connections", required_argument, NULL, 'n' },
+        { "time", required_argument, NULL, 't' },
+        { "warm", required_argument, NULL, 'w' },
+        { "count", required_argument, NULL, 'o' },
+        { "pid", required_argument, NULL, 'p' },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 }
+    };
+    static struct load load;
+
+    long connections = 16, time = 2000, warm = 200, count = 0, pid = 0, i;
+    uint64_t began, cpu = 0;
+    const char *file = NULL;
+    struct connection *all;
+    double seconds;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            load.address = optarg;
+            break;
+        case 'r':
+            file = optarg;
+            break;
+        case 'n':
+            connections = hai_bench_number("--connections", optarg, 1,
+                                           MAX_CONNECTIONS);
+            break;
+        case 't':
+            time = hai_bench_number("--time", optarg, 1, 3600000);
+            break;
+        case 'w':
+            warm = hai_bench_number("--warm", optarg, 0, 3600000);
+            break;
+        case 'o':
+            count = hai_bench_number("--count", optarg, 1, 1000000000);
+            break;
+        case 'p':
+            pid = hai_bench_number("--pid", optarg, 1, 0x7fffffff);
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 2;
+        }
+    }
+
+    if (load.address == NULL || file == NULL || optind != argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+
+    if (count != 0 && connections > count) {
+        connections = count;
+    }
+
+    load.request = hai_bench_read_file(file, &load.request_len);
+    load.epoll = epoll_create1(EPOLL_CLOEXEC);
+    all = calloc((size_t)connections, sizeof(*all));
+
+    if (load.epoll == -1 || all == NULL) {
+        hai_bench_die("cannot begin: %s", strerror(errno));
+    }
+
+    for (i = 0; i < connections; i++) {
+        all[i].fd = hai_bench_connect(load.address);
+        watch(&load, &all[i], EPOLL_CTL_ADD, false);
+    }
+
+    for (i = 0; i < connections; i++) {
+        begin_request(&load, &all[i]);
+    }
+
+    if (count == 0) {
+        turn(&load, hai_bench_now() + (uint64_t)warm * 1000000, 0);
+        load.requests = 0;
+        load.latency.count = 0;
+    }
+
+    began = hai_bench_now();
+    if (pid != 0) {
+        cpu = hai_bench_cpu(pid);
+    }
+
+    turn(&load, count != 0 ? UINT64_MAX : began + (uint64_t)time * 1000000,
+         count);
+
+    if (pid != 0) {
+        cpu = hai_bench_cpu(pid) - cpu;
+    }
+    seconds = (double)(hai_bench_now() - began) / 1e9;
+
+    if (load.requests == 0) {
+        hai_bench_die("no answer in time");
+    }
+
+    printf("requests %ld seconds %.6f cpu_ns %llu errors %ld "
+           "p50_ns %llu p99_ns %llu\n",
+           load.requests, seconds, (unsigned long long)cpu, load.errors,
+           (unsigned long long)hai_samples_quantile(&load.latency, 0.5),
+           (unsigned long long)hai_samples_quantile(&load.latency, 0.99));
+
+    return load.errors == 0 ? 0 : 1;
+}
