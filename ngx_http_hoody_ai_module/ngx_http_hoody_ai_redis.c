@@ -20,6 +20,10 @@
 #define NGX_HTTP_HOODY_AI_REDIS_CHUNK    16384
 #define NGX_HTTP_HOODY_AI_REDIS_OUTPUT   16384
 
+/* of one reply during the handshake, where all of them are short */
+#define NGX_HTTP_HOODY_AI_REDIS_BYTES    65536
+#define NGX_HTTP_HOODY_AI_REDIS_ELEMENTS 4096
+
 /* chunks read before other events of the worker get their turn */
 #define NGX_HTTP_HOODY_AI_REDIS_TURN     16
 
@@ -628,7 +632,8 @@ ngx_http_hoody_ai_redis_read_handler(ngx_event_t *rev)
 static void
 ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
 {
-    void  *reply;
+    void    *reply;
+    size_t   max;
 
     for ( ;; ) {
         reply = NULL;
@@ -642,7 +647,10 @@ ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
 
         if (reply == NULL) {
 
-            if (rc->bytes > rc->peer->max_reply) {
+            max = rc->ready ? rc->peer->max_reply
+                            : NGX_HTTP_HOODY_AI_REDIS_BYTES;
+
+            if (rc->bytes > max) {
                 ngx_http_hoody_ai_redis_fail(rc, 0, "a reply is too long");
             }
 
@@ -1109,7 +1117,7 @@ static void *
 ngx_http_hoody_ai_redis_create_array(const redisReadTask *task,
     ngx_http_hoody_ai_hiredis_count_t n)
 {
-    ngx_uint_t                        count;
+    ngx_uint_t                        count, max;
     ngx_http_hoody_ai_redis_t        *rc;
     ngx_http_hoody_ai_redis_reply_t  *reply;
 
@@ -1122,7 +1130,10 @@ ngx_http_hoody_ai_redis_create_array(const redisReadTask *task,
 
     /* the count is what the server announces, not what it has sent */
 
-    if (count > rc->peer->max_elements - rc->elements) {
+    max = rc->ready ? rc->peer->max_elements
+                    : NGX_HTTP_HOODY_AI_REDIS_ELEMENTS;
+
+    if (rc->elements > max || count > max - rc->elements) {
         rc->limit = 1;
         return NULL;
     }

@@ -20,7 +20,7 @@
 
 #define NGX_HTTP_HOODY_AI_MAX_REPLY     (128 * 1024 * 1024)
 #define NGX_HTTP_HOODY_AI_MAX_OUTPUT    (4 * 1024 * 1024)
-#define NGX_HTTP_HOODY_AI_MAX_ELEMENTS  (4 * 1024 * 1024)
+#define NGX_HTTP_HOODY_AI_MAX_ELEMENTS  (1024 * 1024)
 #define NGX_HTTP_HOODY_AI_MAX_COMMANDS  16384
 
 /* timers that wait for a far deadline look again after this time */
