@@ -25,6 +25,8 @@ static ngx_int_t ngx_http_hoody_ai_error_header(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_answer_header(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_uint_t ngx_http_hoody_ai_is_type(ngx_http_request_t *r,
+    char *type, size_t len);
 static ngx_int_t ngx_http_hoody_ai_add_header(ngx_http_request_t *r,
     char *name, u_char *value, size_t len);
 static ngx_int_t ngx_http_hoody_ai_send_error(ngx_http_request_t *r,
@@ -173,9 +175,6 @@ static ngx_int_t
 ngx_http_hoody_ai_answer_header(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
-    size_t      n;
-    ngx_str_t  *type;
-
     ctx->state = NGX_HTTP_HOODY_AI_STREAMING;
 
     if (ctx->provider_request_id.len && !ctx->provider_id_named
@@ -190,22 +189,14 @@ ngx_http_hoody_ai_answer_header(ngx_http_request_t *r,
     r->filter_need_in_memory = 1;
     r->allow_ranges = 0;
 
-    type = &r->headers_out.content_type;
-    n = sizeof("text/event-stream") - 1;
-
-    if (type->len >= n
-        && ngx_strncasecmp(type->data, (u_char *) "text/event-stream", n) == 0)
+    if (ngx_http_hoody_ai_is_type(r, "text/event-stream",
+                                  sizeof("text/event-stream") - 1))
     {
         ctx->is_sse = 1;
         hai_sse_init(&ctx->sse);
-    }
 
-    n = sizeof("application/json") - 1;
-
-    if (!ctx->is_sse
-        && (type->len < n
-            || ngx_strncasecmp(type->data, (u_char *) "application/json", n)
-               != 0))
+    } else if (!ngx_http_hoody_ai_is_type(r, "application/json",
+                                          sizeof("application/json") - 1))
     {
         return NGX_OK;
     }
@@ -218,6 +209,19 @@ ngx_http_hoody_ai_answer_header(ngx_http_request_t *r,
     hai_usage_init(ctx->usage, ctx->is_sse ? HAI_USAGE_SSE : HAI_USAGE_JSON);
 
     return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_hoody_ai_is_type(ngx_http_request_t *r, char *type, size_t len)
+{
+    ngx_str_t  *s;
+
+    s = &r->headers_out.content_type;
+
+    return s->len >= len
+           && (ngx_memcmp(s->data, type, len) == 0
+               || ngx_strncasecmp(s->data, (u_char *) type, len) == 0);
 }
 
 

@@ -17,6 +17,13 @@
 #define NGX_HTTP_HOODY_AI_H_ENCODING  8   /* only identity is understood */
 
 
+/* lengths of the names below */
+
+#define NGX_HTTP_HOODY_AI_H_LENGTHS                                           \
+    ((1U << 6) | (1U << 7) | (1U << 9) | (1U << 13) | (1U << 14)              \
+     | (1U << 15) | (1U << 16) | (1U << 19))
+
+
 typedef struct {
     ngx_str_t    name;
     ngx_uint_t   flags;
@@ -95,6 +102,14 @@ ngx_http_hoody_ai_identify(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
             part = part->next;
             h = part->elts;
             i = 0;
+        }
+
+        /* most headers are ruled out by the length of their name */
+
+        if (h[i].key.len > 31
+            || !(NGX_HTTP_HOODY_AI_H_LENGTHS & (1U << h[i].key.len)))
+        {
+            continue;
         }
 
         for (hh = ngx_http_hoody_ai_headers; hh->name.len; hh++) {
