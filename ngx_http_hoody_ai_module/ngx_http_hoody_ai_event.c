@@ -503,6 +503,11 @@ ngx_http_hoody_ai_event_adopt(ngx_uint_t first)
             continue;
         }
 
+        if (w->n == 0) {
+            w->place = 0;
+            w->offset = w->zone->segments[i].drained;
+        }
+
         w->queue[(w->head + w->n) % w->zone->nsegments] = i;
         w->n++;
         found++;
@@ -523,7 +528,8 @@ ngx_http_hoody_ai_event_adopt(ngx_uint_t first)
 
     ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                   "hoody_ai: took over %ui segments of events of another "
-                  "worker%s", found, rc == NGX_OK ? "" : ", the event ring is full");
+                  "worker%s", found,
+                  rc == NGX_OK ? "" : ", the event ring is full");
 
     ngx_http_hoody_ai_event_flush();
 }

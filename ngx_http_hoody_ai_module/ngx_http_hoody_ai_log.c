@@ -369,7 +369,7 @@ ngx_http_hoody_ai_log_overhead(ngx_http_hoody_ai_slot_t *slot,
     ngx_uint_t  i;
 
     for (i = 0; i < NGX_HTTP_HOODY_AI_BUCKETS; i++) {
-        if (spent <= ngx_http_hoody_ai_buckets[i]) {
+        if (spent <= ngx_http_hoody_ai_buckets[i].bound) {
             break;
         }
     }
@@ -383,7 +383,7 @@ static void
 ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t status)
 {
-    ngx_uint_t                   class;
+    ngx_uint_t                   class, learn;
     struct hai_usage            *usage;
     ngx_http_hoody_ai_series_t  *s;
 
@@ -393,10 +393,11 @@ ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
 
     /* a model's name is the caller's text until a provider has accepted it */
 
+    learn = ctx->model.len == 0
+            || (class == NGX_HTTP_HOODY_AI_2XX && ctx->from_provider);
+
     s = ngx_http_hoody_ai_zone_series(ngx_http_hoody_ai_worker.zone,
-                                      &ctx->container, &ctx->model,
-                                      class == NGX_HTTP_HOODY_AI_2XX
-                                      && ctx->from_provider);
+                                      &ctx->container, &ctx->model, learn);
 
     ngx_http_hoody_ai_add(s->requests[class], 1);
 

@@ -466,9 +466,8 @@ ngx_http_hoody_ai_status_text(ngx_http_hoody_ai_status_t *st)
         n += st->sum.overhead[i];
 
         ngx_http_hoody_ai_status_put(st,
-                     "hoody_ai_overhead_seconds_bucket{le=\"%ui.%09ui\"} %ui\n",
-                     ngx_http_hoody_ai_buckets[i] / 1000000000,
-                     ngx_http_hoody_ai_buckets[i] % 1000000000, n);
+                     "hoody_ai_overhead_seconds_bucket{le=\"%s\"} %ui\n",
+                     ngx_http_hoody_ai_buckets[i].le, n);
     }
 
     n += st->sum.overhead[NGX_HTTP_HOODY_AI_BUCKETS];
@@ -713,7 +712,7 @@ ngx_http_hoody_ai_status_json(ngx_http_hoody_ai_status_t *st)
 
         ngx_http_hoody_ai_status_put(st, "%s{\"le_ns\":%ui,\"count\":%ui}",
                                      i ? "," : "",
-                                     ngx_http_hoody_ai_buckets[i], n);
+                                     ngx_http_hoody_ai_buckets[i].bound, n);
     }
 
     ngx_http_hoody_ai_status_put(st, "],\"count\":%ui,\"sum_ns\":%uA},"

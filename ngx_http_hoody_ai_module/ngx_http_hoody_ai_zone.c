@@ -38,9 +38,20 @@ static ngx_uint_t ngx_http_hoody_ai_zone_model(ngx_http_hoody_ai_zone_t *zone,
     ngx_str_t *name, uint32_t hash, ngx_uint_t learn);
 
 
-const ngx_uint_t  ngx_http_hoody_ai_buckets[NGX_HTTP_HOODY_AI_BUCKETS] = {
-    1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000, 2500000,
-    10000000, 100000000
+const ngx_http_hoody_ai_bucket_t
+    ngx_http_hoody_ai_buckets[NGX_HTTP_HOODY_AI_BUCKETS] = {
+    { 500, "0.0000005" },
+    { 1000, "0.000001" },
+    { 2500, "0.0000025" },
+    { 5000, "0.000005" },
+    { 10000, "0.00001" },
+    { 25000, "0.000025" },
+    { 50000, "0.00005" },
+    { 100000, "0.0001" },
+    { 250000, "0.00025" },
+    { 1000000, "0.001" },
+    { 10000000, "0.01" },
+    { 100000000, "0.1" }
 };
 
 

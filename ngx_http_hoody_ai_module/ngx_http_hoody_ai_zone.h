@@ -170,8 +170,15 @@ struct ngx_http_hoody_ai_zone_s {
     ((zone)->data + (size_t) (i) * NGX_HTTP_HOODY_AI_SEGMENT)
 
 
-/* upper bounds of the overhead's histogram, in nanoseconds */
-extern const ngx_uint_t  ngx_http_hoody_ai_buckets[NGX_HTTP_HOODY_AI_BUCKETS];
+/* upper bounds of the overhead's histogram: nanoseconds, text in seconds */
+
+typedef struct {
+    ngx_uint_t                     bound;
+    char                          *le;
+} ngx_http_hoody_ai_bucket_t;
+
+extern const ngx_http_hoody_ai_bucket_t
+    ngx_http_hoody_ai_buckets[NGX_HTTP_HOODY_AI_BUCKETS];
 
 
 /*
