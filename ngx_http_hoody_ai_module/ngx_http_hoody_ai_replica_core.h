@@ -175,6 +175,7 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_event_t                          post;        /* reads to be sent */
 
     ngx_msec_t                           sweep_next;
+    ngx_uint_t                           swept;
 
     ngx_msec_t                           load_time;
     ngx_uint_t                           reconnects;

@@ -44,6 +44,8 @@ static ngx_int_t ngx_http_hoody_ai_replica_batch_apply(
 static ngx_int_t ngx_http_hoody_ai_replica_sets_apply(
     ngx_http_hoody_ai_replica_t *rep, ngx_http_hoody_ai_batch_t *batch,
     ngx_http_hoody_ai_redis_reply_t **element);
+static void ngx_http_hoody_ai_replica_doubt(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *name);
 static void ngx_http_hoody_ai_replica_set_gate(
     ngx_http_hoody_ai_replica_t *rep, ngx_http_hoody_ai_want_t *w,
     ngx_uint_t gate, ngx_uint_t enabled);
@@ -227,7 +229,10 @@ ngx_http_hoody_ai_replica_want(ngx_http_hoody_ai_replica_t *rep, u_char *name,
 }
 
 
-/* to the end of the queue, from wherever it is but not while it is sent */
+/*
+ * Into the queue, from wherever it is but not while it is sent.  What a
+ * request waits for goes in front of what a sweep put there.
+ */
 
 static void
 ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
@@ -240,7 +245,11 @@ ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
         w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
     }
 
-    if (ngx_queue_empty(&w->queue)) {
+    if (w->asked) {
+        ngx_queue_remove(&w->queue);
+        ngx_queue_insert_head(&rep->queued, &w->queue);
+
+    } else if (ngx_queue_empty(&w->queue)) {
         ngx_queue_insert_tail(&rep->queued, &w->queue);
     }
 }
@@ -414,7 +423,6 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
 static void
 ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep)
 {
-    ngx_uint_t      n;
     ngx_msec_int_t  wait;
 
     wait = (ngx_msec_int_t) (rep->sweep_next - ngx_current_msec);
@@ -434,14 +442,12 @@ ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep)
         return;
     }
 
-    n = rep->wants.n;
+    rep->swept = 0;
 
     rep->events->live(rep->events->data,
                       ngx_http_hoody_ai_replica_sweep_claim, rep);
 
-    n = rep->wants.n - n;
-
-    rep->sweep_next = ngx_current_msec + n / 200;
+    rep->sweep_next = ngx_current_msec + rep->swept / 200;
 }
 
 
@@ -452,6 +458,8 @@ ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim)
     ngx_http_hoody_ai_want_t     *w;
     ngx_http_hoody_ai_entry_t    *found[2];
     ngx_http_hoody_ai_replica_t  *rep = arg;
+
+    rep->swept++;
 
     found[0] = ngx_http_hoody_ai_registry_name(rep->reg, claim);
     n = 1;
@@ -471,7 +479,7 @@ ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim)
             return;
         }
 
-        /* a read under way finds its gate out of date and is repeated */
+        /* a read under way finds its gate out of date: another sweep */
 
         if (w->state != NGX_HTTP_HOODY_AI_WANT_SENT) {
             ngx_http_hoody_ai_replica_queue(rep, w);
@@ -701,7 +709,7 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
 {
     int64_t                            pttl;
     ngx_str_t                          name;
-    ngx_uint_t                         i, k, n, current;
+    ngx_uint_t                         i, k, n, current, enabled;
     ngx_http_hoody_ai_want_t          *w;
     ngx_http_hoody_ai_redis_reply_t   *gates, **element;
 
@@ -792,22 +800,40 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
         w->reading = 0;
         w->shared = 0;
 
-        if (!current) {
-            /* the hash is known; ask for the gate only */
+        enabled = (gates->type == NGX_HTTP_HOODY_AI_REDIS_ARRAY
+                   && gates->element[i]->type
+                      == NGX_HTTP_HOODY_AI_REDIS_INTEGER
+                   && gates->element[i]->integer == 1);
+
+        batch->want[i] = NULL;
+
+        if (current) {
+            ngx_http_hoody_ai_replica_set_gate(rep, w, batch->gate, enabled);
+
+        } else if (w->asked) {
+
+            /* the hash is known, the gate was written again: once more */
+
             w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
             ngx_http_hoody_ai_replica_queue(rep, w);
-            batch->want[i] = NULL;
             continue;
+
+        } else {
+
+            /*
+             * The next sweep finds it if it is live.  While the set is
+             * written all the time every answer comes too late, so a "no"
+             * makes those that run ask for themselves.
+             */
+
+            rep->sweep = 1;
+
+            if (!enabled) {
+                ngx_http_hoody_ai_replica_doubt(rep, &name);
+            }
         }
 
-        ngx_http_hoody_ai_replica_set_gate(rep, w, batch->gate,
-                       gates->type == NGX_HTTP_HOODY_AI_REDIS_ARRAY
-                       && gates->element[i]->type
-                          == NGX_HTTP_HOODY_AI_REDIS_INTEGER
-                       && gates->element[i]->integer == 1);
-
         ngx_http_hoody_ai_replica_settle(rep, w);
-        batch->want[i] = NULL;
     }
 
     return NGX_OK;
@@ -843,6 +869,28 @@ ngx_http_hoody_ai_replica_sets_apply(ngx_http_hoody_ai_replica_t *rep,
     }
 
     return NGX_OK;
+}
+
+
+/* the gate of a name seems to have closed, though that is not certain */
+
+static void
+ngx_http_hoody_ai_replica_doubt(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *name)
+{
+    ngx_http_hoody_ai_entry_t  *e;
+
+    e = rep->reg ? ngx_http_hoody_ai_registry_name(rep->reg, name) : NULL;
+
+    if (e == NULL || !e->enabled) {
+        return;
+    }
+
+    ngx_http_hoody_ai_claims_add(&rep->claims, ngx_http_hoody_ai_entry_name(e),
+                                 e->name_len);
+    ngx_http_hoody_ai_claims_add(&rep->claims,
+                                 ngx_http_hoody_ai_entry_number(e),
+                                 e->number_len);
 }
 
 
