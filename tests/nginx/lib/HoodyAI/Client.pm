@@ -363,7 +363,7 @@ sub answer {
     return {
         %$head,
         body => $body,
-        json => eval { decode_json($body) },
+        json => scalar eval { decode_json($body) },
         complete => $self->{complete} || 0,
         trailer => $self->{trailer},
     };

@@ -377,6 +377,60 @@ sub provider {
 }
 
 
+# A provider that misbehaves: the sub gets each connection with the request
+# that was read from it (head and body), in a process of its own.  With
+# raw => 1 nothing is read before.
+sub fake {
+    my ($self, $name, $answer, %option) = @_;
+
+    my $listen = IO::Socket::INET->new(Listen => 128, ReuseAddr => 1,
+        LocalAddr => '127.0.0.1', LocalPort => free_port())
+        or die "fake provider: $!\n";
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid == 0) {
+        local $SIG{CHLD} = 'IGNORE';
+        local $SIG{TERM} = sub { _exit(0) };
+        local $SIG{PIPE} = 'IGNORE';
+
+        while (1) {
+            my $socket = $listen->accept or next;
+
+            next if fork;
+            $SIG{TERM} = 'DEFAULT';
+            $socket->setsockopt(6, 1, 1);
+            eval { $answer->($socket, $option{raw} ? '' : _request($socket)) };
+            close $socket;
+            _exit(0);
+        }
+    }
+
+    $self->{running}{$name} = { pid => $pid, command => [$name] };
+    push @{$self->{order}}, $name;
+
+    return '127.0.0.1:' . $listen->sockport;
+}
+
+
+sub _request {
+    my ($socket) = @_;
+    my $text = '';
+
+    while ($text !~ /\r\n\r\n/) {
+        sysread($socket, $text, 65536, length $text) or return $text;
+    }
+
+    my ($length) = $text =~ /\r\nContent-Length: *(\d+)/i;
+    my $all = index($text, "\r\n\r\n") + 4 + ($length // 0);
+
+    while (length $text < $all) {
+        sysread($socket, $text, 65536, length $text) or last;
+    }
+
+    return $text;
+}
+
+
 # Where nginx listens when nginx() wrote the server; or another port.
 sub address { "127.0.0.1:$_[0]{port}" }
 
@@ -568,6 +622,26 @@ sub workers {
 
     return grep { slurp("/proc/$_/cmdline") =~ /worker process/ }
         $self->children($self->master);
+}
+
+
+# Kilobytes in memory of the first worker.
+sub rss {
+    my ($self) = @_;
+
+    my ($worker) = $self->workers;
+
+    return (slurp("/proc/$worker/status") =~ /^VmRSS:\s+(\d+)/m)[0];
+}
+
+
+# Many sockets in one test: starts it again with as many files as there may be.
+sub many_files {
+    return if $ENV{HAI_MANY_FILES};
+
+    $ENV{HAI_MANY_FILES} = 1;
+    exec 'bash', '-c', 'ulimit -S -n "$(ulimit -H -n)"; exec "$@"', 'bash',
+        $^X, $0, @ARGV;
 }
 
 
