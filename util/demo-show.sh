@@ -52,7 +52,7 @@ is_real() {
 # prepare <api> <words to say> [<ms between words>]: fills request=(...) with
 # curl's arguments and "path" for a streamed answer
 prepare() {
-    local api=$1 text=$2 delay=${3:-0} model system
+    local api=$1 text=$2 delay=${3:-0} model more
 
     request=(-H 'Content-Type: application/json')
 
@@ -60,12 +60,12 @@ prepare() {
         openai)
             path=/openai/v1/chat/completions
             model=${OPENAI_MODEL:-gpt-4o-mini}
-            system=
+            more='"stream_options":{"include_usage":true},'
             ;;
         anthropic)
             path=/anthropic/v1/messages
             model=${ANTHROPIC_MODEL:-claude-3-5-haiku-latest}
-            system='"max_tokens":400,'
+            more='"max_tokens":400,'
             request+=(-H 'anthropic-version: 2023-06-01')
             ;;
     esac
@@ -76,7 +76,7 @@ prepare() {
         text=Hello
     fi
 
-    request+=(-d "{\"model\":\"$model\",\"stream\":true,$system\"messages\":\
+    request+=(-d "{\"model\":\"$model\",\"stream\":true,$more\"messages\":\
 [{\"role\":\"user\",\"content\":\"$text\"}]}")
 }
 
