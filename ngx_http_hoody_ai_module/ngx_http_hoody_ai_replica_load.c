@@ -667,6 +667,15 @@ ngx_http_hoody_ai_replica_beat(ngx_event_t *ev)
         return;
     }
 
+    if (ngx_current_msec - rep->next_proof >= rep->conf->max_stale) {
+
+        /* it answers, but with errors: new connections may do better */
+
+        ngx_http_hoody_ai_redis_abort(rep->data,
+                                      "the heartbeat is answered with errors");
+        return;
+    }
+
     rep->beat.sent = ngx_current_msec;
     rep->beat.pending = 5;
     rep->beat.load = rep->based ? rep->load.id : 0;
