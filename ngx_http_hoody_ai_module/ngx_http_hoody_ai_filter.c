@@ -7,6 +7,8 @@
  * Usually every buffer passes untouched.  What cannot go out yet (an event
  * without its end, bytes that may be the beginning of a key) is copied to the
  * hold, and the buffer it came in is given back, so that core goes on reading.
+ * It is given back only when no copy of ours waits to be sent: a caller that
+ * does not read has to stop the provider.
  *
  *     hold empty     bytes pass as they are; a tail may enter the hold
  *     hold not empty new bytes are appended; what may pass leaves in a copy
@@ -33,6 +35,10 @@ static ngx_int_t ngx_http_hoody_ai_send_error(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_pass(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_chain_t *in);
+static ngx_int_t ngx_http_hoody_ai_output(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_chain_t *out);
+static ngx_int_t ngx_http_hoody_ai_spend(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_buf_t *b);
 static ngx_int_t ngx_http_hoody_ai_link(ngx_http_request_t *r,
     ngx_chain_t *from, ngx_chain_t *to, ngx_chain_t ***ll);
 static size_t ngx_http_hoody_ai_look(ngx_http_hoody_ai_ctx_t *ctx, u_char *p,
@@ -259,8 +265,13 @@ ngx_http_hoody_ai_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hoody_ai_module);
 
-    if (ctx == NULL || in == NULL) {
+    if (ctx == NULL) {
         return ngx_http_next_body_filter(r, in);
+    }
+
+    if (in == NULL) {
+        /* the caller can be written to again */
+        return ngx_http_hoody_ai_output(r, ctx, NULL);
     }
 
     if (ctx->error_body.len) {
@@ -314,9 +325,8 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
     ngx_chain_t *in)
 {
     size_t        n, pass;
-    ngx_int_t     rc;
     ngx_buf_t    *b;
-    ngx_uint_t    changed;
+    ngx_uint_t    changed, used;
     ngx_chain_t  *cl, *out, **ll;
 
     out = NULL;
@@ -356,11 +366,15 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
             changed = 1;
         }
 
+        used = 0;
+
         if (n && ctx->hold_len) {
 
             if (ngx_http_hoody_ai_append(r, ctx, b, &ll) != NGX_OK) {
                 return NGX_ERROR;
             }
+
+            used = 1;
 
         } else if (pass < n) {
 
@@ -370,7 +384,12 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
                 return NGX_ERROR;
             }
 
-            b->last = b->pos + pass;
+            if (pass) {
+                b->last = b->pos + pass;
+
+            } else {
+                used = 1;
+            }
         }
 
         if (b->last_buf) {
@@ -383,18 +402,25 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
             {
                 return NGX_ERROR;
             }
+
+            if (used) {
+                /* it goes on, only to mark the end */
+                b->pos = b->last;
+                b->temporary = 0;
+                b->memory = 0;
+                b->mmap = 0;
+                used = 0;
+            }
         }
 
-        /* a buffer that is used up does not go on, or only as the last mark */
+        if (used) {
 
-        if (n && b->pos == b->last) {
-            b->temporary = 0;
-            b->memory = 0;
-            b->mmap = 0;
-        }
+            if (ngx_http_hoody_ai_spend(r, ctx, b) != NGX_OK) {
+                return NGX_ERROR;
+            }
 
-        if (changed && (n == 0 || b->pos < b->last || b->last_buf)
-            && ngx_http_hoody_ai_link(r, cl, cl->next, &ll) != NGX_OK)
+        } else if (changed
+                   && ngx_http_hoody_ai_link(r, cl, cl->next, &ll) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -406,6 +432,19 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
 
     *ll = NULL;
 
+    return ngx_http_hoody_ai_output(r, ctx, out);
+}
+
+
+/* passes our own chain on and settles what of it, and before it, was sent */
+
+static ngx_int_t
+ngx_http_hoody_ai_output(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_chain_t *out)
+{
+    ngx_int_t     rc;
+    ngx_chain_t  *cl;
+
     rc = ngx_http_next_body_filter(r, out);
 
     /* links of foreign buffers are freed, our own buffers are used again */
@@ -413,7 +452,39 @@ ngx_http_hoody_ai_pass(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
     ngx_chain_update_chains(r->pool, &ctx->free, &ctx->busy, &out,
                             (ngx_buf_tag_t) &ngx_http_hoody_ai_module);
 
+    if (ctx->busy == NULL) {
+
+        while (ctx->spent) {
+            cl = ctx->spent;
+            ctx->spent = cl->next;
+
+            cl->buf->pos = cl->buf->last;
+            ngx_free_chain(r->pool, cl);
+        }
+    }
+
     return rc;
+}
+
+
+/* a buffer whose bytes are all copied, to be given back to core */
+
+static ngx_int_t
+ngx_http_hoody_ai_spend(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_buf_t *b)
+{
+    ngx_chain_t  *cl;
+
+    cl = ngx_alloc_chain_link(r->pool);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    cl->buf = b;
+    cl->next = ctx->spent;
+    ctx->spent = cl;
+
+    return NGX_OK;
 }
 
 
@@ -467,7 +538,7 @@ ngx_http_hoody_ai_look(ngx_http_hoody_ai_ctx_t *ctx, u_char *p, size_t n)
 }
 
 
-/* bytes behind those that are held; the buffer is used up */
+/* bytes behind those that are held; the caller spends the buffer */
 
 static ngx_int_t
 ngx_http_hoody_ai_append(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
@@ -486,8 +557,6 @@ ngx_http_hoody_ai_append(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
     if (ngx_http_hoody_ai_hold(r, ctx, b->pos, n) != NGX_OK) {
         return NGX_ERROR;
     }
-
-    b->pos = b->last;
 
     /* a key that begins in what was held ends within its own length */
 
@@ -707,10 +776,7 @@ ngx_http_hoody_ai_hold_handler(ngx_event_t *ev)
 
         *ll = NULL;
 
-        rc = ngx_http_next_body_filter(r, out);
-
-        ngx_chain_update_chains(r->pool, &ctx->free, &ctx->busy, &out,
-                                (ngx_buf_tag_t) &ngx_http_hoody_ai_module);
+        rc = ngx_http_hoody_ai_output(r, ctx, out);
 
         if (rc == NGX_ERROR || ngx_handle_write_event(c->write, 0) != NGX_OK) {
             goto failed;

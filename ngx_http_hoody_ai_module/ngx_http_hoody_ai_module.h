@@ -224,6 +224,7 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_msec_t                       hold_since;
     ngx_chain_t                     *free;
     ngx_chain_t                     *busy;
+    ngx_chain_t                     *spent;    /* core's, not given back */
     struct hai_sse                   sse;
     struct hai_usage_scan           *usage;
     ngx_str_t                        error_body;
