@@ -389,9 +389,13 @@ sub fake {
     my $pid = fork // die "fork: $!\n";
 
     if ($pid == 0) {
-        local $SIG{CHLD} = 'IGNORE';
-        local $SIG{TERM} = sub { _exit(0) };
-        local $SIG{PIPE} = 'IGNORE';
+        setpgrp;
+        $SIG{CHLD} = $SIG{PIPE} = 'IGNORE';
+        $SIG{TERM} = sub {
+            $SIG{TERM} = 'IGNORE';
+            kill 'TERM', -$$;
+            _exit(0);
+        };
 
         while (1) {
             my $socket = $listen->accept or next;

@@ -1,0 +1,349 @@
+#!/usr/bin/perl
+
+# What is written to Redis, and what happens when Redis is in trouble.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA qw(sha256_hex);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use HoodyAI::System qw(wait_for chat slurp spew);
+
+my ($s, $client);
+
+
+# The status of a request over a connection that stays, and the whole answer.
+sub ask {
+    my (%option) = @_;
+
+    $client = $s->client if !$client || $client->{eof};
+    $client->request('POST', '/v1/chat/completions', token => 'dev-env',
+        body => chat(), %option);
+
+    my $answer = $client->answer;
+
+    $client = undef
+        if ($answer->{headers}{connection} // '') eq 'close'
+           || !$answer->{complete};
+
+    return wantarray ? ($answer->{status}, $answer) : $answer->{status};
+}
+
+
+# A write, and how long it takes from its answer until requests see it.
+sub takes {
+    my ($name, $status, $write) = @_;
+
+    my @times;
+
+    $write->();
+
+    my $start = time;
+    my $seen = wait_for { ask() == $status } 1;
+
+    ok($seen, "$name: $status") or diag('it is ' . ask());
+
+    return time - $start;
+}
+
+
+my $key;
+my @late;
+
+sub writes {
+    my $k = sub { $s->rkey($_[0]) };
+    my $c = $k->('container:dev-env');
+    my $gate = $k->('ai:enabled');
+    my @field = (addresses => '127.0.0.1', id => 'a' x 24,
+                 status => 'running');
+
+    my @steps = (
+        ['SREM', 403, ['SREM', $gate, 'dev-env']],
+        ['SADD', 200, ['SADD', $gate, 'dev-env']],
+        ['HSET status', 401, ['HSET', $c, 'status', 'stopped']],
+        ['HSET status again', 200, ['HSET', $c, 'status', 'running']],
+        ['HDEL status', 200, ['HDEL', $c, 'status']],
+        ['HSET addresses', 401, ['HSET', $c, 'addresses', '127.0.0.9']],
+        ['a prefix', 200, ['HSET', $c, 'addresses', '10.0.0.0/8 127.0.0.0/30']],
+        ['bad addresses', 401, ['HSET', $c, 'addresses', '127.0.0.1/99']],
+        ['good ones', 200, ['HSET', $c, 'addresses', '127.0.0.1']],
+        ['DEL of the hash', 401, ['DEL', $c]],
+        ['HSET of the hash', 200, ['HSET', $c, @field]],
+        ['UNLINK', 401, ['UNLINK', $c]],
+        ['HSET once more', 200, ['HSET', $c, @field]],
+        ['RENAME away', 401, ['RENAME', $c, $k->('container:other')]],
+        ['RENAME back', 200, ['RENAME', $k->('container:other'), $c]],
+        ['another one on the address', 401, ['HSET', $k->('container:twin'),
+            'addresses', '127.0.0.1', 'status', 'running']],
+        ['it is gone', 200, ['DEL', $k->('container:twin')]],
+        ['DEL of the gate', 403, ['DEL', $gate]],
+        ['the gate is back', 200, ['SADD', $gate, 'dev-env', 'x', 'y']],
+        ['RENAME of the gate', 403, ['RENAME', $gate, $k->('ai:gone')]],
+        ['RENAME of it back', 200, ['RENAME', $k->('ai:gone'), $gate]],
+        ['a gate of another type', 403, ['SET', $gate, 'dev-env']],
+        ['a set again', 200, ['MULTI'], ['DEL', $gate],
+            ['SADD', $gate, 'dev-env'], ['EXEC']],
+        ['a transaction', 401, ['MULTI'], ['SREM', $gate, 'dev-env'],
+            ['DEL', $c], ['SREM', $k->('containers'), 'dev-env'], ['EXEC']],
+        ['and its reverse', 200, ['MULTI'], ['HSET', $c, @field],
+            ['SADD', $gate, 'dev-env'],
+            ['SADD', $k->('containers'), 'dev-env'], ['EXEC']],
+        ['a script', 403, ['EVAL', "return redis.call('SREM', KEYS[1], ARGV[1])",
+            1, $gate, 'dev-env']],
+        ['another script', 200, ['EVAL',
+            "return redis.call('SADD', KEYS[1], ARGV[1])", 1, $gate,
+            'dev-env']],
+        ['FLUSHALL', 401, ['FLUSHALL']],
+        ['all is back', 200, ['HSET', $c, @field], ['SADD', $gate, 'dev-env']],
+        ['FLUSHDB ASYNC', 401, ['FLUSHDB', 'ASYNC']],
+        ['and back', 200, ['HSET', $c, @field], ['SADD', $gate, 'dev-env'],
+            ['SADD', $k->('containers'), 'dev-env']],
+    );
+
+    for my $step (@steps) {
+        my ($name, $status, @commands) = @$step;
+
+        push @late, [$name, takes($name, $status,
+            sub { $s->cmd(@$_) for @commands })];
+    }
+}
+
+
+# One worker, Redis over a unix socket
+
+{
+    $s = HoodyAI::System->new;
+    $s->redis;
+    $s->container('dev-env', addresses => '127.0.0.1');
+
+    my $provider = $s->provider;
+
+    $s->nginx(redis => "unix:$s->{dir}/redis/redis.sock max_stale=1s");
+    is(ask(), 200, 'it works');
+    writes();
+
+    my @sorted = sort { $b->[1] <=> $a->[1] } @late;
+
+    # the machine may be busy with other tests: the usual case is the measure
+    cmp_ok($sorted[@sorted / 10][1], '<=', 0.01,
+        'a write is seen within 10 ms, nine times in ten')
+        or diag(map { sprintf "%s: %.1f ms\n", $_->[0], $_->[1] * 1000 }
+                @sorted[0 .. 5]);
+    note(map { sprintf "%s: %.1f ms\n", $_->[0], $_->[1] * 1000 } @late);
+
+    # the deadline, not the announcement of it, counts
+    my $hash = $s->rkey('container:dev-env');
+
+    $s->cmd('PEXPIRE', $hash, 300);
+    is(ask(), 200, 'PEXPIRE: served until then');
+    sleep 0.31;
+    is(ask(), 401, 'PEXPIRE: refused after it');
+
+    $s->container('dev-env', addresses => '127.0.0.1');
+    ok(wait_for(sub { ask() == 200 }, 1), 'written anew');
+    $s->cmd('PEXPIRE', $s->rkey('ai:enabled'), 300);
+    is(ask(), 200, 'an expiring gate: open until then');
+    sleep 0.31;
+    is(ask(), 403, 'closed after it');
+    $s->enable('dev-env');
+    ok(wait_for(sub { ask() == 200 }, 1), 'opened anew');
+
+    # each write is seen by the very next request, again and again
+    my $wrong = 0;
+
+    for (1 .. 200) {
+        $s->disable('dev-env');
+        sleep 0.01;
+        $wrong++ if ask() != 403;
+        $s->enable('dev-env');
+        sleep 0.01;
+        $wrong++ if ask() != 200;
+    }
+
+    is($wrong, 0, '400 changes, 10 ms after each the next request sees it');
+
+    # Redis is killed
+    my $stream = $s->stream(headers => ['X-Sample-Chunks', 10000,
+        'X-Sample-Delay', 50]);
+
+    $stream->head;
+    kill 'KILL', $s->pid('redis');
+    $s->stop('redis', 'KILL');
+
+    my $start = time;
+
+    is(ask(), 200, 'Redis killed: served on what is known');
+
+    my $answer;
+    my $refused = wait_for {
+        (my $status, $answer) = ask();
+        $status != 200;
+    } 3;
+    my $after = time - $start;
+
+    is($answer->{status}, 503, 'then 503');
+    is($answer->{json}{error}{code}, 'registry_unavailable', 'of its code');
+    like($answer->{headers}{'retry-after'}, qr/^[1-9]\d*\z/,
+        'with Retry-After');
+    cmp_ok($after, '>', 0.4, 'not before max_stale, less a heartbeat');
+    cmp_ok($after, '<', 1.3, 'not later than max_stale');
+    like($stream->rest(1), qr/error.*\n\n\z/, 'streams are cut');
+    ok($stream->{complete}, 'properly');
+
+    $start = time;
+    is(ask(), 503, 'still');
+    cmp_ok(time - $start, '<', 2.2, 'within hoody_ai_wait');
+
+    # it comes back empty
+    $s->redis;
+    ok(wait_for(sub { ask() == 401 }, 5), 'back and empty: believed');
+    $s->container('dev-env', addresses => '127.0.0.1');
+    ok(wait_for(sub { ask() == 200 }, 1), 'filled: served without a restart');
+
+    # frozen
+    kill 'STOP', $s->pid('redis');
+    $start = time;
+    ok(wait_for(sub { ask() == 503 }, 3), 'Redis stopped: 503');
+    cmp_ok(time - $start, '<', 3.3, 'within max_stale and the wait');
+    kill 'CONT', $s->pid('redis');
+    ok(wait_for(sub { ask() == 200 }, 5), 'continued: served');
+
+    # restarted while nobody looks
+    $s->stop('redis');
+    $s->redis;
+    $s->container('dev-env', addresses => '127.0.0.1', enabled => 0);
+    ok(wait_for(sub { ask() == 403 }, 5), 'restarted with other content');
+    $s->enable('dev-env');
+    ok(wait_for(sub { ask() == 200 }, 1), 'and fed by it');
+
+    # connections that are cut
+    for my $type (qw(pubsub normal)) {
+        $s->cmd('CLIENT', 'KILL', 'TYPE', $type, 'SKIPME', 'yes');
+        $s->disable('dev-env');
+        ok(wait_for(sub { ask() == 403 }, 2),
+            "$type connection killed: what was missed is read");
+        $s->enable('dev-env');
+        ok(wait_for(sub { ask() == 200 }, 2), 'and it is fed again');
+    }
+
+    # another database of the same server takes its place
+    $s->cmd('SWAPDB', 0, 5);
+    ok(wait_for(sub { ask() == 401 }, 3), 'SWAPDB: the heartbeat sees it');
+    $s->cmd('SWAPDB', 0, 5);
+    ok(wait_for(sub { ask() == 200 }, 3), 'and back');
+
+    $client = undef;
+    $s->finish(more => 1);
+}
+
+
+# No Redis at the start; four workers; TCP, a database, a user and a password
+
+{
+    $s = HoodyAI::System->new;
+    $client = undef;
+
+    my $password = 'hai-redis-' . join '', map { sprintf '%x', rand 16 } 1 .. 20;
+    my $file = $s->secret('redis', $password);
+    my $acl = "$s->{secrets}/redis.acl";
+    my $hash = sha256_hex($password);
+    my $given = slurp($s->root . '/redis-schema/acl/gateway.acl');
+
+    ok($given, 'redis-schema has the rights of a gateway');
+    $given =~ s/\@GATEWAY_PASSWORD_SHA256@/$hash/g;
+    $given =~ s/\@SERVER@/sys/g;
+    $given =~ s/^\s*#.*\n//mg;
+
+    # rights change when Redis reads the file of them
+    spew($acl, "user default off\nuser admin on nopass ~* &* +\@all\n$given",
+        0600);
+
+    $s->{redis_port} = HoodyAI::System::free_port();
+    $s->provider;
+
+    my $address = "127.0.0.1:$s->{redis_port}";
+    my $options = "$address db=3 user=gateway password_file=$file max_stale=1s";
+
+    $s->nginx(redis => $options, workers => 4,
+        location => 'hoody_ai_wait 1s;');
+
+    my $start = time;
+    my ($status, $answer) = ask();
+    my $waited = time - $start;
+
+    is($status, 503, 'no Redis at the start: 503');
+    like($answer->{headers}{'retry-after'}, qr/^[1-9]\d*\z/,
+        'with Retry-After');
+    cmp_ok($waited, '>', 0.9, 'after waiting for it');
+    cmp_ok($waited, '<', 1.5, 'not for long');
+
+    my @start = (args => ['--aclfile', $acl], user => ['admin', 'x']);
+
+    $s->redis(@start);
+    $s->cmd('SELECT', 0);
+    $s->container('dev-env', addresses => '127.0.0.9');
+    $s->cmd('SELECT', 3);
+    $s->container('dev-env', addresses => '127.0.0.1');
+
+    # a connection of its own for each request, so that all workers answer
+    my $all = sub {
+        my ($status) = @_;
+
+        return wait_for {
+            !grep { $s->chat_ask->{status} != $status } 1 .. 12
+        } 5;
+    };
+
+    ok($all->(200), 'it comes: all workers serve');
+
+    my %pids = map { $_ => 1 } $s->workers;
+    is(scalar keys %pids, 4, 'all four of them');
+
+    my ($wrong, $rounds) = (0, 25);
+
+    for (1 .. $rounds) {
+        $s->disable('dev-env');
+        sleep 0.01;
+        $wrong += grep { $s->chat_ask->{status} != 403 } 1 .. 4;
+        $s->enable('dev-env');
+        sleep 0.01;
+        $wrong += grep { $s->chat_ask->{status} != 200 } 1 .. 4;
+    }
+
+    is($wrong, 0, 'a change is seen by each worker 10 ms later');
+
+    cmp_ok(scalar(grep { /user=gateway/ } split /\n/,
+        $s->cmd('CLIENT', 'LIST')), '>=', 8,
+        'two connections each, as the user it was told');
+    is_deeply($s->cmd('ACL', 'LOG'), [],
+        'nothing that its rights do not allow was tried');
+
+    # the password is another one now; loading rights cuts all connections,
+    # also the one that asks for it
+    my $load = sub {
+        eval { $s->cmd('ACL', 'LOAD') };
+        wait_for { eval { $s->cmd('PING') } } or die "redis is gone\n";
+        $s->cmd('CLIENT', 'KILL', 'USER', 'gateway');
+    };
+
+    my $other = sha256_hex('another');
+
+    (my $changed = slurp($acl)) =~ s/$hash/$other/;
+    spew($acl, $changed, 0600);
+    $load->();
+    ok($all->(503), 'a wrong password: 503');
+    like($s->log, qr/hoody_ai:.*(?:WRONGPASS|NOAUTH|invalid user|password)/i,
+        'the log says why');
+
+    spew($acl, $changed =~ s/$other/$hash/r, 0600);
+    $load->();
+    ok($all->(200), 'the right one again: served');
+
+    push @{$s->{old_keys}}, $password;
+    $s->finish;
+}
