@@ -670,7 +670,7 @@ void
 ngx_http_hoody_ai_replica_warn(ngx_http_hoody_ai_replica_t *rep,
     ngx_str_t *name, const char *text)
 {
-    static ngx_str_t  empty = ngx_null_string;
+    static ngx_str_t  empty = ngx_string("");
 
     if (rep->warned && ngx_current_msec - rep->warned < 1000) {
         return;
