@@ -57,7 +57,12 @@ const ngx_http_hoody_ai_bucket_t
 
 /* series by the hash of its names, number + 1; of this worker */
 
-static uint16_t  ngx_http_hoody_ai_near[NGX_HTTP_HOODY_AI_NEAR];
+static uint16_t    ngx_http_hoody_ai_near[NGX_HTTP_HOODY_AI_NEAR];
+
+
+/* the segment given back last: its memory is still in the processor's cache */
+
+static ngx_uint_t  ngx_http_hoody_ai_spare;
 
 
 static ngx_str_t  ngx_http_hoody_ai_other = ngx_string("other");
@@ -643,20 +648,18 @@ ngx_http_hoody_ai_zone_free_slot(ngx_http_hoody_ai_slot_t *slot)
 ngx_int_t
 ngx_http_hoody_ai_zone_take_segment(ngx_http_hoody_ai_zone_t *zone)
 {
-    static ngx_uint_t             next;
-
-    ngx_uint_t                    i, n;
+    ngx_uint_t                    i, k, n;
     ngx_http_hoody_ai_segment_t  *seg;
 
     n = zone->nsegments;
 
     for (i = 0; i < n; i++) {
 
-        next = (next + 1) % n;
-        seg = &zone->segments[next];
+        k = (ngx_http_hoody_ai_spare + i) % n;
+        seg = &zone->segments[k];
 
         if (seg->owner == 0 && ngx_atomic_cmp_set(&seg->owner, 0, ngx_pid)) {
-            return next;
+            return k;
         }
     }
 
@@ -679,6 +682,8 @@ ngx_http_hoody_ai_zone_free_segment(ngx_http_hoody_ai_zone_t *zone,
     seg->drained = 0;
     ngx_memory_barrier();
     seg->owner = 0;
+
+    ngx_http_hoody_ai_spare = i;
 }
 
 
