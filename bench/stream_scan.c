@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_usage.c common/hai_mask.c */
+/* SOURCES: common/hai_sse.c common/hai_usage.c common/hai_mask.c */
 
 /*
  * What each byte of an answer costs: ns for each event or answer and GB/s,
@@ -10,6 +10,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "hai_mask.h"
+#include "hai_sse.h"
 #include "hai_usage.h"
 
 #include <stdio.h>
@@ -17,8 +18,8 @@
 #include <string.h>
 #include <time.h>
 
-#define ROUNDS 25
-#define ROUND_NS 4000000.0
+#define ROUNDS 200
+#define ROUND_NS 500000.0
 #define PIECES 64
 #define PIECE_SIZE 16384
 
@@ -31,12 +32,7 @@ struct sample {
     size_t bytes;
 };
 
-struct state {
-    struct hai_mask mask;
-    struct hai_mask_stream ms;
-};
-
-typedef void (*scan_fn)(struct state *st, struct sample *s);
+typedef void (*scan_fn)(const struct hai_mask *m, struct sample *s);
 
 static volatile uint64_t sink;
 
@@ -158,10 +154,10 @@ static void answer(struct sample *s, const char *name, size_t size) {
     add(s, text, n);
 }
 
-static void scan_sse(struct state *st, struct sample *s) {
+static void scan_sse(const struct hai_mask *m, struct sample *s) {
     struct hai_sse sse;
 
-    (void) st;
+    (void) m;
 
     hai_sse_init(&sse);
 
@@ -170,10 +166,10 @@ static void scan_sse(struct state *st, struct sample *s) {
     }
 }
 
-static void scan_usage(struct state *st, struct sample *s) {
+static void scan_usage(const struct hai_mask *m, struct sample *s) {
     struct hai_usage_scan us;
 
-    (void) st;
+    (void) m;
 
     hai_usage_init(&us, s->kind);
 
@@ -188,17 +184,13 @@ static void scan_usage(struct state *st, struct sample *s) {
     }
 }
 
-static void scan_mask(struct state *st, struct sample *s) {
-    size_t release;
-
+static void scan_mask(const struct hai_mask *m, struct sample *s) {
     for (size_t i = 0; i < s->n; i++) {
-        sink += hai_mask_feed(&st->mask, &st->ms, s->piece[i], s->len[i],
-                              &release);
-        hai_mask_settle(&st->ms, release);
+        sink += hai_mask_apply(m, s->piece[i], s->len[i]);
     }
 }
 
-static void measure(const char *what, scan_fn scan, struct state *st,
+static void measure(const char *what, scan_fn scan, const struct hai_mask *m,
                     struct sample *s) {
     double best = 1e18;
 
@@ -209,7 +201,7 @@ static void measure(const char *what, scan_fn scan, struct state *st,
 
         do {
             for (int i = 0; i < 16; i++) {
-                scan(st, s);
+                scan(m, s);
             }
             times += 16;
             took = now_ns() - start;
@@ -225,13 +217,13 @@ static void measure(const char *what, scan_fn scan, struct state *st,
            (double) s->bytes / best);
 }
 
-static void use_keys(struct state *st, size_t n) {
+static void use_keys(struct hai_mask *m, size_t n) {
     static char keys[16][128];
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
     uint32_t random = 12345;
 
-    hai_mask_init(&st->mask);
+    hai_mask_init(m);
 
     for (size_t k = 0; k < n; k++) {
         size_t len = k % 2 ? 108 : 64;
@@ -243,16 +235,13 @@ static void use_keys(struct state *st, size_t n) {
             keys[k][i] = letters[random >> 26];
         }
 
-        hai_mask_add(&st->mask, keys[k], len);
+        hai_mask_add(m, keys[k], len);
     }
-
-    st->ms.held_len = 0;
 }
 
 int main(void) {
     static struct sample samples[4];
-    static uint8_t hold[2 * 128];
-    struct state st = { .ms.held = hold };
+    struct hai_mask mask;
 
     openai_stream(&samples[0]);
     anthropic_stream(&samples[1]);
@@ -263,17 +252,17 @@ int main(void) {
         struct sample *s = &samples[i];
 
         if (s->kind == HAI_USAGE_SSE) {
-            measure("sse", scan_sse, &st, s);
+            measure("sse", scan_sse, &mask, s);
         }
 
-        measure("usage", scan_usage, &st, s);
+        measure("usage", scan_usage, &mask, s);
 
-        use_keys(&st, 1);
-        measure("mask 1", scan_mask, &st, s);
-        use_keys(&st, 2);
-        measure("mask 2", scan_mask, &st, s);
-        use_keys(&st, 16);
-        measure("mask 16", scan_mask, &st, s);
+        use_keys(&mask, 1);
+        measure("mask 1", scan_mask, &mask, s);
+        use_keys(&mask, 2);
+        measure("mask 2", scan_mask, &mask, s);
+        use_keys(&mask, 16);
+        measure("mask 16", scan_mask, &mask, s);
 
         for (size_t k = 0; k < s->n; k++) {
             free(s->piece[k]);

@@ -17,15 +17,10 @@
  *   ....[ range to overwrite ).....next occurrences (each >= range's begin)
  *        written once the first of the next ones is at or behind its end
  *
- * Stream.  Between two pieces exactly the longest tail that begins a key is
- * held, as the caller may send it (bytes of complete keys overwritten).  Its
- * bytes before masking are the beginning of key number held_key, so they need
- * no second copy: a piece is joined with that beginning to look for
- * occurrences that end in the piece (those that end before it have been
- * found before), and for the next tail:
- *
- *   held   [   released   |  kept  ]   + piece    the tail begins in the hold
- *   held   [        released       ]   + piece[  passed  |  held from now  )
+ * Stream.  The caller holds back the tail that apply speaks of, puts the next
+ * piece behind it and searches both together.  The tail is measured on the
+ * bytes as they came, but held as they are after masking: where it overlaps
+ * an occurrence, what would have been a second one is broken already.
  */
 
 #include "hai_mask.h"
@@ -282,10 +277,9 @@ static size_t find_key(const struct hai_mask *m, size_t k, const uint8_t *p,
 
 /*
  * The length of the longest tail of p[0..n) that is the beginning of a key
- * without being all of it; *key says of which one.
+ * without being all of it.
  */
-static size_t find_tail(const struct hai_mask *m, const uint8_t *p, size_t n,
-                        size_t *key) {
+static size_t find_tail(const struct hai_mask *m, const uint8_t *p, size_t n) {
     size_t best = 0;
 
     /* pieces mostly end at the end of an event or answer */
@@ -314,7 +308,6 @@ static size_t find_tail(const struct hai_mask *m, const uint8_t *p, size_t n,
 
             if (memcmp(p + from, data, n - from) == 0) {
                 best = n - from;
-                *key = k;
                 break;
             }
         }
@@ -363,113 +356,9 @@ static void overwrite_all(const struct hai_mask *m, uint8_t *p, size_t n) {
 }
 
 size_t hai_mask_apply(const struct hai_mask *m, void *p, size_t n) {
-    size_t key;
-    size_t tail = find_tail(m, p, n, &key);
+    size_t tail = find_tail(m, p, n);
 
     overwrite_all(m, p, n);
 
     return tail;
-}
-
-/*
- * Occurrences that begin in the hold and end in the piece: overwrites their
- * part of the hold and returns how many bytes of the piece belong to them.
- * *tail is the number of held bytes from which on all of hold and piece is
- * the beginning of a key, 0 for none; *key says of which one.
- */
-static size_t join_held(const struct hai_mask *m, struct hai_mask_stream *ms,
-                        const uint8_t *p, size_t n, size_t *tail,
-                        size_t *key) {
-    const uint8_t *came = m->key[ms->held_key].data;
-    size_t held = ms->held_len;
-    size_t covered = 0;
-
-    *tail = 0;
-
-    for (size_t k = 0; k < m->n; k++) {
-        const uint8_t *data = m->key[k].data;
-        size_t len = m->key[k].len;
-
-        for (size_t i = held - min(held, len - 1); i < held; i++) {
-            const uint8_t *at = memchr(came + i, data[0], held - i);
-
-            if (at == NULL) {
-                break;
-            }
-
-            i = (size_t) (at - came);
-
-            size_t part = held - i;
-            size_t rest = len - part;
-
-            if (rest > n && part <= *tail) {
-                break; /* neither a whole key nor a longer tail follows */
-            }
-
-            if (memcmp(at, data, part) != 0
-                || memcmp(p, data + part, min(rest, n)) != 0) {
-                continue;
-            }
-
-            if (rest <= n) {
-                memset(ms->held + i, '*', part);
-                if (rest > covered) {
-                    covered = rest;
-                }
-
-            } else {
-                *tail = part;
-                *key = k;
-            }
-        }
-    }
-
-    return covered;
-}
-
-size_t hai_mask_feed(const struct hai_mask *m, struct hai_mask_stream *ms,
-                     void *p, size_t n, size_t *release) {
-    size_t held = ms->held_len;
-    size_t covered = 0;
-    size_t kept = 0;
-    size_t tail = 0;
-    size_t key = 0;
-
-    *release = 0;
-
-    if (n == 0) {
-        return 0;
-    }
-
-    if (held > 0) {
-        covered = join_held(m, ms, p, n, &kept, &key);
-    }
-
-    /* a tail that begins in the hold is longer than any in the piece */
-    tail = kept > 0 ? n : find_tail(m, p, n, &key);
-
-    overwrite_all(m, p, n);
-    memset(p, '*', covered);
-
-    *release = held - kept;
-
-    if (tail > 0) {
-        memcpy(ms->held + held, (uint8_t *) p + n - tail, tail);
-        ms->held_len = held + tail;
-        ms->held_key = key;
-    }
-
-    return n - tail;
-}
-
-void hai_mask_settle(struct hai_mask_stream *ms, size_t release) {
-    size_t left = ms->held_len - release;
-
-    if (release == 0) {
-        return;
-    }
-
-    memmove(ms->held, ms->held + release, left);
-    memset(ms->held + left, 0, release);
-    ms->held_len = left;
 }

@@ -1,19 +1,9 @@
 /*
- * Ends of events and token usage, see hai_usage.h for what is promised.
+ * Token usage, see hai_usage.h for what is promised.
  *
- * Lines.  Both scanners know lines by the same states; the byte order mark
- * is looked for at the very beginning of a stream only:
- *
- *   BOF --EF--> BOM1 --BB--> BOM2 --BF--> START      (another byte after EF
- *    | other                                          or BB: an odd line)
- *    +-------> START --LF, CR--> (event ends) START, CR
- *                | ':'      --> COMMENT ---+
- *                | other    --> FIELD -----+--LF, CR--> START, CR
- *              CR --LF--> START, without being a line of its own
- *
- * For usage a line that begins like "data:" is matched byte by byte instead
- * (NAME, then SPACE for the one optional blank, then DATA); all others,
- * comments as well, are OTHER.
+ * Lines of events have the states that hai_sse.c describes, only that a line
+ * which begins like "data:" is matched byte by byte (NAME, then SPACE for the
+ * one optional blank, then DATA); all others, comments as well, are OTHER.
  *
  * JSON.  Two stages, no tree.  Stage one ("classify") turns 64 bytes at a
  * time into bit masks: where brackets open, where they close, where colons
@@ -56,6 +46,8 @@
 
 #include "hai_usage.h"
 
+#include "hai_sse.h"
+
 #include <string.h>
 
 /*
@@ -96,8 +88,6 @@ enum line {
     LINE_BOM2,
     LINE_START,
     LINE_CR, /* LINE_START, but an LF still belongs to the line before */
-    LINE_COMMENT,
-    LINE_FIELD,
     LINE_NAME,
     LINE_SPACE,
     LINE_DATA,
@@ -147,137 +137,11 @@ struct raw {
     uint64_t colon;
 };
 
-static const uint8_t bom[3] = { 0xef, 0xbb, 0xbf };
 static const uint8_t data_field[5] = "data:";
 static const uint8_t error_word[6] = "error\"";
 
 static inline bool is_blank(uint8_t c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-/* The first LF or CR in p .. end; start is where reading is allowed from. */
-static inline const uint8_t *find_eol(const uint8_t *start, const uint8_t *p,
-                                      const uint8_t *end) {
-#if HAVE_SSE2
-    const __m128i lf = _mm_set1_epi8('\n');
-    const __m128i cr = _mm_set1_epi8('\r');
-
-    for (; p < end; p += 16) {
-        size_t back = 0;
-
-        if (end - p < 16) {
-            if (end - start < 16) {
-                break;
-            }
-            back = (size_t) (16 - (end - p));
-        }
-
-        __m128i v = _mm_loadu_si128((const __m128i *) (p - back));
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, lf),
-                                   _mm_cmpeq_epi8(v, cr));
-        uint32_t bits = (uint32_t) _mm_movemask_epi8(hit) >> back;
-
-        if (bits != 0) {
-            return p + __builtin_ctz(bits);
-        }
-
-        if (back != 0) {
-            return end;
-        }
-    }
-#else
-    (void) start;
-#endif
-
-    while (p < end && *p != '\n' && *p != '\r') {
-        p++;
-    }
-
-    return p;
-}
-
-/*
- * One byte in the states BOF to BOM2.  Returns how many bytes were used, 0 or
- * 1, and leaves LINE_FIELD where the bytes so far are no byte order mark.
- */
-static size_t bom_byte(uint8_t *line, uint8_t c) {
-    if (c == bom[*line]) {
-        *line = (uint8_t) (*line + 1); /* LINE_START after the last */
-        return 1;
-    }
-
-    *line = *line == LINE_BOF ? LINE_START : LINE_FIELD;
-
-    return 0;
-}
-
-void hai_sse_init(struct hai_sse *sse) {
-    sse->state = LINE_BOF;
-    sse->in_event = false;
-}
-
-size_t hai_sse_feed(struct hai_sse *sse, const void *data, size_t n) {
-    const uint8_t *start = data;
-    const uint8_t *p = start;
-    const uint8_t *end = start + n;
-    const uint8_t *pass = start;
-    uint8_t state = sse->state;
-    bool in_event = sse->in_event;
-
-    while (p < end) {
-        switch (state) {
-
-        case LINE_BOF:
-        case LINE_BOM1:
-        case LINE_BOM2:
-            p += bom_byte(&state, *p);
-            in_event = state == LINE_FIELD;
-            break;
-
-        case LINE_CR:
-            state = LINE_START;
-
-            if (*p == '\n') {
-                p++;
-                if (!in_event) {
-                    pass = p;
-                }
-            }
-            break;
-
-        case LINE_START:
-            if (*p == '\n' || *p == '\r') {
-                state = *p++ == '\r' ? LINE_CR : LINE_START;
-                in_event = false;
-                pass = p;
-                break;
-            }
-
-            if (*p == ':') {
-                state = LINE_COMMENT;
-
-            } else {
-                state = LINE_FIELD;
-                in_event = true;
-            }
-            break;
-
-        default:
-            p = find_eol(start, p, end);
-
-            if (p < end) {
-                state = *p++ == '\r' ? LINE_CR : LINE_START;
-                if (!in_event) {
-                    pass = p;
-                }
-            }
-        }
-    }
-
-    sse->state = state;
-    sse->in_event = in_event;
-
-    return (size_t) (pass - start);
 }
 
 /*
@@ -1010,7 +874,7 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
             break;
 
         default:
-            eol = find_eol(start, p, end);
+            eol = hai_sse_find_eol(start, p, end);
 
             if (us->line == LINE_DATA) {
                 json_feed(us, p, eol);
@@ -1042,7 +906,13 @@ void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n) {
     const uint8_t *end = p + n;
 
     while (p < end && us->line < LINE_START) {
-        p += bom_byte(&us->line, *p);
+        if (hai_sse_is_bom(us->line, *p)) {
+            us->line++; /* LINE_START after the last */
+            p++;
+
+        } else {
+            us->line = us->line == LINE_BOF ? LINE_START : LINE_OTHER;
+        }
     }
 
     if (us->kind == HAI_USAGE_SSE) {

@@ -1,7 +1,6 @@
 /*
- * Reads token usage out of an answer while it streams by, and finds the ends
- * of server-sent events (WHATWG HTML, "9.2.6 Interpreting an event stream").
- * Nothing is changed, nothing of the answer is kept.
+ * Reads token usage out of an answer while it streams by.  Nothing is
+ * changed, nothing of the answer is kept.
  */
 
 #ifndef HAI_USAGE_H
@@ -12,29 +11,8 @@
 #include <stdint.h>
 
 /*
- * Ends of events.  Feed consecutive pieces; any split gives the same ends.
- */
-struct hai_sse {
-    uint8_t state; /* private */
-    bool in_event; /* true: bytes of an unfinished event (a line that is
-                      neither blank nor a comment) have been seen since the
-                      last end */
-};
-
-void hai_sse_init(struct hai_sse *sse);
-
-/*
- * Looks at the next n bytes and returns how many of them, from the front, may
- * be passed on because an event, or a comment or blank line outside an event,
- * ends there (LF, CR and CRLF count as line ends; a CR at the very end of the
- * piece counts as an end, an LF that follows it belongs to it and passes at
- * once).  0 .. n.  Bytes behind that belong to an unfinished event or line.
- */
-size_t hai_sse_feed(struct hai_sse *sse, const void *data, size_t n);
-
-/*
- * Usage.  Values are the last ones seen (providers repeat cumulative values),
- * -1 while unknown.  OpenAI: usage.prompt_tokens, completion_tokens,
+ * Values are the last ones seen (providers repeat cumulative values), -1 while
+ * unknown.  OpenAI: usage.prompt_tokens, completion_tokens,
  * prompt_tokens_details.cached_tokens; responses and embeddings:
  * usage.input_tokens, output_tokens, input_tokens_details.cached_tokens,
  * also inside "response" of a response.completed event.  Anthropic:

@@ -25,6 +25,7 @@
 #include <hai_json.h>
 #include <hai_mask.h>
 #include <hai_route.h>
+#include <hai_sse.h>
 #include <hai_usage.h>
 
 #include "ngx_http_hoody_ai_compat.h"
