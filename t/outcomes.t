@@ -491,7 +491,7 @@ my $length = length $inner;
 $inner =~ s/\r\n/\\r\\n/g;
 
 join "\n", map {
-    "40[15]|415 | raw=POST /v1/chat/completions HTTP/1.1\\r\\nHost: x\\r\\n"
+    "40[01]|415 | raw=POST /v1/chat/completions HTTP/1.1\\r\\nHost: x\\r\\n"
         . "$_\\r\\nContent-Length: $length\\r\\n\\r\\n$inner"
         . ' | answer~^(?!.*HTTP/1.1 200) | got=nothing'
 } 'x-api-key: container-nobody',
