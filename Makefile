@@ -155,7 +155,9 @@ test-build:
 test-fuzz:
 	@util/test fuzz
 
-bench: build $(BENCHES)
+# rewrites bench/RESULTS.md; BENCH_TIME=500 BENCH_ROUNDS=3 for a quick look
+bench: setup
+	@$(MAKE) --no-print-directory build $(BENCHES)
 	@util/bench
 
 fuzz: $(FUZZERS)

@@ -62,7 +62,7 @@ static const char usage[] =
 
 static void watch(struct load *load, struct connection *c, int op,
                   bool writing) {
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
 
     if (writing) {
         event.events |= EPOLLOUT;
@@ -93,7 +93,7 @@ static void send_request(struct load *load, struct connection *c) {
             hai_bench_die("send: %s", strerror(errno));
         }
 
-        c->sent += (size_t)n;
+        c->sent += (size_t) n;
     }
 
     if (c->writing) {
@@ -110,41 +110,6 @@ static void begin_request(struct load *load, struct connection *c) {
     send_request(load, c);
 }
 
-/*
- * Whether the answer is complete.  One request is on its way at a time, so a
- * chunked answer ends where the last chunk is the last that has arrived.
- */
-static bool is_complete(struct connection *c) {
-    static const char last[] = "0\r\n\r\n";
-    char *end, *field;
-
-    if (c->expected == 0) {
-        c->answer[c->received] = '\0';
-
-        end = strstr(c->answer, "\r\n\r\n");
-        if (end == NULL) {
-            return false;
-        }
-
-        end += 4;
-        field = strcasestr(c->answer, "\r\ncontent-length:");
-
-        if (field != NULL && field < end) {
-            c->expected = (size_t)(end - c->answer)
-                          + strtoul(field + 17, NULL, 10);
-        } else {
-            c->expected = SIZE_MAX;
-        }
-    }
-
-    if (c->expected == SIZE_MAX) {
-        return c->received >= sizeof(last)
-               && memcmp(c->answer + c->received - 5, last, 5) == 0;
-    }
-
-    return c->received >= c->expected;
-}
-
 static void end_request(struct load *load, struct connection *c) {
     hai_samples_add(&load->latency, hai_bench_now() - c->began);
     load->requests++;
@@ -153,8 +118,7 @@ static void end_request(struct load *load, struct connection *c) {
     if (strncmp(c->answer, "HTTP/1.1 200 ", 13) != 0) {
         if (load->errors++ == 0) {
             c->answer[c->received] = '\0';
-            fprintf(stderr, "load_client: unexpected answer:\n%s\n",
-                    c->answer);
+            fprintf(stderr, "load_client: unexpected answer:\n%s\n", c->answer);
         }
     }
 }
@@ -169,13 +133,13 @@ static void receive(struct load *load, struct connection *c) {
     }
 
     if (n <= 0) {
-        hai_bench_die("the server closed a connection%s%s",
-                      n == 0 ? "" : ": ", n == 0 ? "" : strerror(errno));
+        hai_bench_die("the server closed a connection%s%s", n == 0 ? "" : ": ",
+                      n == 0 ? "" : strerror(errno));
     }
 
-    c->received += (size_t)n;
+    c->received += (size_t) n;
 
-    if (!is_complete(c)) {
+    if (!hai_bench_answer_complete(c->answer, c->received, &c->expected)) {
         if (c->received == ANSWER_SIZE - 1) {
             hai_bench_die("the answer is too long");
         }
@@ -195,8 +159,7 @@ static void turn(struct load *load, uint64_t until, long count) {
     struct connection *c;
     int i, n;
 
-    while (hai_bench_now() < until
-           && (count == 0 || load->requests < count)) {
+    while (hai_bench_now() < until && (count == 0 || load->requests < count)) {
 
         n = epoll_wait(load->epoll, events, 64, 100);
         if (n == -1 && errno != EINTR) {
@@ -214,7 +177,7 @@ static void turn(struct load *load, uint64_t until, long count) {
                 send_request(load, c);
             }
 
-            if (events[i].events & ~(uint32_t)EPOLLOUT) {
+            if (events[i].events & ~(uint32_t) EPOLLOUT) {
                 receive(load, c);
             }
         }
@@ -223,16 +186,15 @@ static void turn(struct load *load, uint64_t until, long count) {
 
 int main(int argc, char **argv) {
     static const struct option options[] = {
-        { "connect", required_argument, NULL, 'c' },
-        { "request", required_argument, NULL, 'r' },
-        { "connections", required_argument, NULL, 'n' },
-        { "time", required_argument, NULL, 't' },
-        { "warm", required_argument, NULL, 'w' },
-        { "count", required_argument, NULL, 'o' },
-        { "pid", required_argument, NULL, 'p' },
-        { "help", no_argument, NULL, 'h' },
-        { NULL, 0, NULL, 0 }
-    };
+        {"connect", required_argument, NULL, 'c'},
+        {"request", required_argument, NULL, 'r'},
+        {"connections", required_argument, NULL, 'n'},
+        {"time", required_argument, NULL, 't'},
+        {"warm", required_argument, NULL, 'w'},
+        {"count", required_argument, NULL, 'o'},
+        {"pid", required_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
     static struct load load;
 
     long connections = 16, time = 2000, warm = 200, count = 0, pid = 0, i;
@@ -251,8 +213,8 @@ int main(int argc, char **argv) {
             file = optarg;
             break;
         case 'n':
-            connections = hai_bench_number("--connections", optarg, 1,
-                                           MAX_CONNECTIONS);
+            connections =
+                hai_bench_number("--connections", optarg, 1, MAX_CONNECTIONS);
             break;
         case 't':
             time = hai_bench_number("--time", optarg, 1, 3600000);
@@ -286,7 +248,7 @@ int main(int argc, char **argv) {
 
     load.request = hai_bench_read_file(file, &load.request_len);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
-    all = calloc((size_t)connections, sizeof(*all));
+    all = calloc((size_t) connections, sizeof(*all));
 
     if (load.epoll == -1 || all == NULL) {
         hai_bench_die("cannot begin: %s", strerror(errno));
@@ -302,7 +264,7 @@ int main(int argc, char **argv) {
     }
 
     if (count == 0) {
-        turn(&load, hai_bench_now() + (uint64_t)warm * 1000000, 0);
+        turn(&load, hai_bench_now() + (uint64_t) warm * 1000000, 0);
         load.requests = 0;
         load.latency.count = 0;
     }
@@ -312,13 +274,13 @@ int main(int argc, char **argv) {
         cpu = hai_bench_cpu(pid);
     }
 
-    turn(&load, count != 0 ? UINT64_MAX : began + (uint64_t)time * 1000000,
+    turn(&load, count != 0 ? UINT64_MAX : began + (uint64_t) time * 1000000,
          count);
 
     if (pid != 0) {
         cpu = hai_bench_cpu(pid) - cpu;
     }
-    seconds = (double)(hai_bench_now() - began) / 1e9;
+    seconds = (double) (hai_bench_now() - began) / 1e9;
 
     if (load.requests == 0) {
         hai_bench_die("no answer in time");
@@ -326,9 +288,9 @@ int main(int argc, char **argv) {
 
     printf("requests %ld seconds %.6f cpu_ns %llu errors %ld "
            "p50_ns %llu p99_ns %llu\n",
-           load.requests, seconds, (unsigned long long)cpu, load.errors,
-           (unsigned long long)hai_samples_quantile(&load.latency, 0.5),
-           (unsigned long long)hai_samples_quantile(&load.latency, 0.99));
+           load.requests, seconds, (unsigned long long) cpu, load.errors,
+           (unsigned long long) hai_samples_quantile(&load.latency, 0.5),
+           (unsigned long long) hai_samples_quantile(&load.latency, 0.99));
 
     return load.errors == 0 ? 0 : 1;
 }

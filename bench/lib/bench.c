@@ -33,7 +33,7 @@ uint64_t hai_bench_now(void) {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+    return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
 }
 
 uint64_t hai_bench_cpu(long pid) {
@@ -66,8 +66,8 @@ uint64_t hai_bench_memory(long pid, const char *field) {
     }
 
     while (fgets(line, sizeof(line), f) != NULL) {
-        if (strncmp(line, field, len) == 0 && line[len] == ':'
-            && sscanf(line + len + 1, "%llu kB", &kb) == 1) {
+        if (strncmp(line, field, len) == 0 && line[len] == ':' &&
+            sscanf(line + len + 1, "%llu kB", &kb) == 1) {
             fclose(f);
             return kb * 1024;
         }
@@ -77,7 +77,7 @@ uint64_t hai_bench_memory(long pid, const char *field) {
 }
 
 static int connect_unix(const char *path) {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd;
 
     if (strlen(path) >= sizeof(addr.sun_path)) {
@@ -87,7 +87,7 @@ static int connect_unix(const char *path) {
     strcpy(addr.sun_path, path);
 
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd == -1 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
+    if (fd == -1 || connect(fd, (struct sockaddr *) &addr, sizeof(addr)) != 0) {
         hai_bench_die("cannot connect to %s: %s", path, strerror(errno));
     }
 
@@ -95,17 +95,17 @@ static int connect_unix(const char *path) {
 }
 
 static int connect_tcp(const char *address) {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
     char host[256];
     const char *colon = strrchr(address, ':');
     size_t len;
     int fd, on = 1, rc;
 
-    if (colon == NULL || (size_t)(colon - address) >= sizeof(host)) {
+    if (colon == NULL || (size_t) (colon - address) >= sizeof(host)) {
         hai_bench_die("not an address: %s", address);
     }
 
-    len = (size_t)(colon - address);
+    len = (size_t) (colon - address);
 
     if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
         address++;
@@ -146,6 +146,37 @@ int hai_bench_connect(const char *address) {
     }
 
     return fd;
+}
+
+bool hai_bench_answer_complete(char *answer, size_t received,
+                               size_t *expected) {
+    static const char last[] = "0\r\n\r\n";
+    char *end, *field;
+
+    if (*expected == 0) {
+        answer[received] = '\0';
+
+        end = strstr(answer, "\r\n\r\n");
+        if (end == NULL) {
+            return false;
+        }
+
+        end += 4;
+        field = strcasestr(answer, "\r\ncontent-length:");
+
+        if (field != NULL && field < end) {
+            *expected = (size_t) (end - answer) + strtoul(field + 17, NULL, 10);
+        } else {
+            *expected = SIZE_MAX;
+        }
+    }
+
+    if (*expected == SIZE_MAX) {
+        return received >= sizeof(last) &&
+               memcmp(answer + received - 5, last, 5) == 0;
+    }
+
+    return received >= *expected;
 }
 
 char *hai_bench_read_file(const char *path, size_t *len) {
@@ -210,7 +241,7 @@ void hai_samples_add(struct hai_samples *samples, uint64_t value) {
 }
 
 static int compare(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
 
     return (x > y) - (x < y);
 }
@@ -224,7 +255,7 @@ uint64_t hai_samples_quantile(struct hai_samples *samples, double q) {
 
     qsort(samples->values, samples->count, sizeof(*samples->values), compare);
 
-    at = (size_t)(q * (double)samples->count);
+    at = (size_t) (q * (double) samples->count);
     if (at >= samples->count) {
         at = samples->count - 1;
     }

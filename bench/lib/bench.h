@@ -7,6 +7,7 @@
 #ifndef HAI_BENCH_H
 #define HAI_BENCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,12 +32,19 @@ uint64_t hai_bench_memory(long pid, const char *field);
 /* A non-blocking connection to host:port, [ipv6]:port or unix:PATH. */
 int hai_bench_connect(const char *address);
 
+/*
+ * Whether an HTTP answer is complete; the buffer needs room for one byte more.
+ * *expected is 0 at first and belongs to this function.  One request is on its
+ * way at a time, so a chunked answer ends where the last chunk is the last
+ * that has arrived.
+ */
+bool hai_bench_answer_complete(char *answer, size_t received, size_t *expected);
+
 /* The whole file; free() it. */
 char *hai_bench_read_file(const char *path, size_t *len);
 
 /* A number from min to max, or the program ends with a message. */
-long hai_bench_number(const char *option, const char *text, long min,
-                      long max);
+long hai_bench_number(const char *option, const char *text, long min, long max);
 
 void hai_samples_add(struct hai_samples *samples, uint64_t value);
 

@@ -1,29 +1,55 @@
 # The servers that the benchmarks measure.  Sourced by the scripts of bench/,
 # which call bench_begin first.
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # what the scripts that source this file read
 
 . "$(dirname "${BASH_SOURCE[0]}")/../../util/lib.sh"
 
+BENCH_ROOT=$HAI_ROOT/bench
 BENCH_NGINX=${NGINX:-$(hai_find_nginx)}
 BENCH_KEY=sk-bench-0123456789abcdef0123456789abcdef0123456789abcdef
 BENCH_PIDS=()
+BENCH_WRAPPER=()    # a command that runs nginx, valgrind for instance
 
 declare -A BENCH_ADDRESS BENCH_WORKER BENCH_MASTER
+
+
+# bench_help <argument>...: the calling script's first comment for -h
+bench_help() {
+    case ${1:-} in
+        '') ;;
+        -h | --help)
+            sed -n '3,/^$/s/^#\( \|$\)//p' "$0"
+            exit 0
+            ;;
+        *) hai_die "unknown argument \"$1\", -h shows what there is" ;;
+    esac
+}
+
+
+# bench_rotate <round> <word>...: the words, each round begins with another
+bench_rotate() {
+    local first=$((($1 - 1) % ($# - 1) + 1))
+    shift
+
+    printf '%s\n' "${@:first}" "${@:1:first-1}"
+}
 
 
 # A folder of its own, and the CPUs: the worker that is measured has one to
 # itself, clients, provider and Redis share the others.
 bench_begin() {
-    local base=${XDG_RUNTIME_DIR:-$HAI_BUILD}
-
     [ -n "$BENCH_NGINX" ] || hai_die "no nginx found: run 'make setup'"
+    [ -x "$HAI_BUILD/bench/load_client" ] || hai_die "run 'make bench' first"
 
-    # folders of secrets must be root's (or the user's) from the root down
-    if [ "$(id -u)" -eq 0 ]; then
-        base=/run
-    fi
+    # the gateway's workers let nobody but root look at their memory
+    [ "$(id -u)" -eq 0 ] || hai_die "this has to be run as root"
 
-    BENCH_WORK=$(mktemp -d "$base/hai-bench.XXXXXX")
+    # a stream takes a file here and two in nginx
+    ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -H -n)"
+
+    # folders of secrets must be root's from the root down, which /tmp is not
+    BENCH_WORK=$(mktemp -d /run/hai-bench.XXXXXX)
     chmod 755 "$BENCH_WORK"
     trap bench_end EXIT
     trap 'exit 130' INT TERM
@@ -74,6 +100,7 @@ bench_stop() {
 }
 
 
+# shellcheck disable=SC2120  # commands come as arguments or as standard input
 bench_redis() {
     redis-cli -s "$BENCH_WORK/redis.sock" "$@"
 }
@@ -89,8 +116,11 @@ bench_start_redis() {
 
     hai_wait_for redis-server bench_redis ping
 
+    # shellcheck disable=SC2119
     bench_redis >/dev/null <<END
-HSET hoody:{bench}:container:dev-env id 0123456789abcdef01234567 number 1 addresses "127.0.0.1 ::1" tags "dev bench" status running
+HSET hoody:{bench}:container:dev-env number 1 addresses "127.0.0.1 ::1"
+HSET hoody:{bench}:container:dev-env id 0123456789abcdef01234567
+HSET hoody:{bench}:container:dev-env tags "dev bench" status running
 SADD hoody:{bench}:containers dev-env
 SADD hoody:{bench}:ai:enabled dev-env
 END
@@ -261,7 +291,7 @@ END
 END
     } >"$root/nginx.conf"
 
-    "${BENCH_ON_FIRST[@]}" ${BENCH_WRAPPER:-} "$BENCH_NGINX" -p "$root" \
+    "${BENCH_ON_FIRST[@]}" "${BENCH_WRAPPER[@]}" "$BENCH_NGINX" -p "$root" \
         -e "$root/error.log" -c "$root/nginx.conf" -g 'daemon off;' \
         >"$root/output" 2>&1 </dev/null &
     BENCH_PIDS+=($!)
@@ -290,8 +320,19 @@ bench_has_worker() {
 bench_modules() {
     local path
 
-    path=$("$BENCH_NGINX" -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
+    path=$("$BENCH_NGINX" -V 2>&1 \
+               | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
     printf '%s' "${path:-/usr/lib/nginx/modules}"
+}
+
+
+bench_has_lua() {
+    local modules
+
+    modules=$(bench_modules)
+    [ -e "$modules/ndk_http_module.so" ] \
+        && [ -e "$modules/ngx_http_lua_module.so" ] \
+        && [ -e /usr/share/lua/5.1/nginx/redis.lua ]
 }
 
 

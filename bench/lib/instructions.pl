@@ -1,0 +1,58 @@
+# Subtracts outputs of callgrind_annotate from each other; for
+# bench/instructions.
+#
+#   perl instructions.pl <size> <requests between> <functions>
+#        <bare, few> <bare, many> <gateway, few> <gateway, many>
+
+use strict;
+use warnings;
+
+my ($size, $requests, $functions, @files) = @ARGV;
+
+my ($bare, $gateway) = map { difference($files[$_], $files[$_ + 1]) } 0, 2;
+
+printf "instructions memory %d 1 count %.0f\n", $size, $bare->{''};
+printf "instructions gateway %d 1 count %.0f\n", $size, $gateway->{''};
+
+# what bare nginx has as well is its own
+my @own = sort { $gateway->{$b} <=> $gateway->{$a} || $a cmp $b }
+    grep { $_ ne '' && !/^0x/ && !exists $bare->{$_} } keys %$gateway;
+
+for my $name (splice @own, 0, $functions) {
+    printf "function %s %d 1 count %.0f\n", $name, $size, $gateway->{$name};
+}
+
+
+# instructions per request by function, all of them under ''
+sub difference {
+    my ($few, $many) = map { counts($_) } @_;
+
+    return { map { $_ => ($many->{$_} - ($few->{$_} // 0)) / $requests }
+             keys %$many };
+}
+
+
+sub counts {
+    my ($file) = @_;
+    my %counts;
+
+    open my $in, '<', $file or die "$file: $!\n";
+
+    while (my $line = <$in>) {
+        my ($count, $where) = $line =~ /^\s*([\d,]+)\s+(\S.*)$/ or next;
+
+        $count =~ tr/,//d;
+
+        if ($where =~ /PROGRAM TOTALS/) {
+            $counts{''} = $count;
+
+        } elsif ($where =~ /^.*?:([^\s:'\[]+)/) {
+            $counts{$1} += $count;
+        }
+    }
+
+    close $in;
+
+    die "$file: no totals\n" if !$counts{''};
+    return \%counts;
+}
