@@ -21,7 +21,7 @@
 
 #define NGX_HTTP_HOODY_AI_H_LENGTHS                                           \
     ((1U << 6) | (1U << 7) | (1U << 9) | (1U << 13) | (1U << 14)              \
-     | (1U << 15) | (1U << 16) | (1U << 19))
+     | (1U << 15) | (1U << 16) | (1U << 17) | (1U << 19) | (1U << 22))
 
 
 typedef struct {
@@ -63,6 +63,14 @@ static ngx_http_hoody_ai_header_t  ngx_http_hoody_ai_headers[] = {
     /* RFC 9110, 7.8: no other protocol on this connection */
 
     { ngx_string("upgrade"), NGX_HTTP_HOODY_AI_H_HIDE },
+
+    /* a server behind us must not read another route out of the request */
+
+    { ngx_string("x-http-method-override"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("x-http-method"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("x-method-override"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("x-original-url"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("x-rewrite-url"), NGX_HTTP_HOODY_AI_H_HIDE },
 
     { ngx_string("content-encoding"), NGX_HTTP_HOODY_AI_H_ENCODING },
 
@@ -208,6 +216,7 @@ ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h)
 static ngx_http_hoody_ai_reason_e
 ngx_http_hoody_ai_source(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 {
+    ngx_int_t                      rc;
     ngx_connection_t              *c;
     ngx_http_hoody_ai_loc_conf_t  *hlcf;
 
@@ -226,7 +235,15 @@ ngx_http_hoody_ai_source(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
 
-    if (ngx_http_hoody_ai_peer_cgroup(c, &ctx->source.cgroup) != NGX_OK) {
+    rc = ngx_http_hoody_ai_peer_cgroup(c, &ctx->source.cgroup);
+
+    if (rc == NGX_ERROR && hlcf->listener_container.len) {
+
+        /* the kernel cannot tell, but only one container has this socket */
+
+        ctx->source.bound = 1;
+
+    } else if (rc != NGX_OK) {
         return NGX_HTTP_HOODY_AI_R_PEER_UNKNOWN;
     }
 

@@ -35,6 +35,8 @@ static char *ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
     ngx_http_hoody_ai_loc_conf_t *conf);
 static ngx_int_t ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
+static ngx_int_t ngx_http_hoody_ai_check_listeners(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf);
 static ngx_module_t *ngx_http_hoody_ai_find_module(ngx_conf_t *cf,
     char *name);
 static char *ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -267,7 +269,8 @@ ngx_http_hoody_ai_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    if (ngx_array_init(&hmcf->locations, cf->pool, 4, sizeof(void **))
+    if (ngx_array_init(&hmcf->locations, cf->pool, 4,
+                       sizeof(ngx_http_conf_ctx_t))
         != NGX_OK)
     {
         return NULL;
@@ -411,8 +414,8 @@ static char *
 ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
     ngx_http_hoody_ai_loc_conf_t *conf)
 {
-    void                           ***loc;
     ngx_uint_t                        i;
+    ngx_http_conf_ctx_t              *ctx;
     ngx_http_core_loc_conf_t         *clcf;
     ngx_http_core_srv_conf_t         *cscf;
     ngx_http_hoody_ai_main_conf_t    *hmcf;
@@ -476,12 +479,12 @@ ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
         }
     }
 
-    loc = ngx_array_push(&hmcf->locations);
-    if (loc == NULL) {
+    ctx = ngx_array_push(&hmcf->locations);
+    if (ctx == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    *loc = ((ngx_http_conf_ctx_t *) cf->ctx)->loc_conf;
+    *ctx = *(ngx_http_conf_ctx_t *) cf->ctx;
 
     return NGX_CONF_OK;
 }
@@ -514,9 +517,9 @@ static ngx_int_t
 ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf)
 {
-    void                        ***loc;
     ngx_uint_t                     i;
     ngx_module_t                  *proxy;
+    ngx_http_conf_ctx_t           *ctx;
     ngx_http_core_loc_conf_t      *clcf;
     ngx_http_upstream_conf_t      *ucf;
 #if (NGX_HTTP_SSL)
@@ -528,12 +531,12 @@ ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
         return NGX_OK;
     }
 
-    loc = hmcf->locations.elts;
+    ctx = hmcf->locations.elts;
 
     for (i = 0; i < hmcf->locations.nelts; i++) {
 
-        ucf = loc[i][proxy->ctx_index];
-        clcf = loc[i][ngx_http_core_module.ctx_index];
+        ucf = ctx[i].loc_conf[proxy->ctx_index];
+        clcf = ctx[i].loc_conf[ngx_http_core_module.ctx_index];
 
 #if (NGX_HTTP_CACHE)
         if (ucf->cache == 1) {
@@ -554,7 +557,7 @@ ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
         }
 
 #if (NGX_HTTP_SSL)
-        hlcf = loc[i][ngx_http_hoody_ai_module.ctx_index];
+        hlcf = ctx[i].loc_conf[ngx_http_hoody_ai_module.ctx_index];
 
         if (ucf->ssl && !ucf->ssl_verify && hlcf->credential
             && !hlcf->insecure)
@@ -571,6 +574,68 @@ ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
                           "answers, which \"hoody_ai\" forbids",
                           &clcf->name);
             return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * On a kernel that cannot name the process behind a unix socket, a unix
+ * listener has to be one container's own.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_check_listeners(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf)
+{
+    ngx_uint_t                      p, a, s, i;
+    ngx_http_conf_ctx_t            *ctx;
+    ngx_http_conf_port_t           *port;
+    ngx_http_conf_addr_t           *addr;
+    ngx_http_core_srv_conf_t      **server;
+    ngx_http_core_main_conf_t      *cmcf;
+    ngx_http_hoody_ai_loc_conf_t   *hlcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    if (cmcf->ports == NULL || ngx_http_hoody_ai_peer_supported()) {
+        return NGX_OK;
+    }
+
+    ctx = hmcf->locations.elts;
+    port = cmcf->ports->elts;
+
+    for (p = 0; p < cmcf->ports->nelts; p++) {
+
+        if (port[p].family != AF_UNIX) {
+            continue;
+        }
+
+        addr = port[p].addrs.elts;
+
+        for (a = 0; a < port[p].addrs.nelts; a++) {
+            server = addr[a].servers.elts;
+
+            for (s = 0; s < addr[a].servers.nelts; s++) {
+
+                for (i = 0; i < hmcf->locations.nelts; i++) {
+
+                    hlcf = ctx[i].loc_conf[ngx_http_hoody_ai_module.ctx_index];
+
+                    if (ctx[i].srv_conf == server[s]->ctx->srv_conf
+                        && hlcf->listener_container.len == 0)
+                    {
+                        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                                      "\"hoody_ai\" on \"listen %V\" needs "
+                                      "\"hoody_ai_listener_container\": this "
+                                      "kernel has no SO_PEERPIDFD",
+                                      &addr[a].opt.addr_text);
+                        return NGX_ERROR;
+                    }
+                }
+            }
         }
     }
 
@@ -958,7 +1023,9 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_hoody_ai_check_proxy(cf, hmcf) != NGX_OK) {
+    if (ngx_http_hoody_ai_check_proxy(cf, hmcf) != NGX_OK
+        || ngx_http_hoody_ai_check_listeners(cf, hmcf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

@@ -117,7 +117,7 @@ typedef struct {
     struct hai_mask                  mask;
 
     /* written once while the configuration is read */
-    ngx_array_t                      locations;     /* void **loc_conf */
+    ngx_array_t                      locations;     /* ngx_http_conf_ctx_t */
     ngx_array_t                      peers;         /* peer_init_t, sorted */
     ngx_int_t                        realip_index;  /* -1: no such module */
     ngx_uint_t                       used;          /* flag: on somewhere */
@@ -294,6 +294,7 @@ void ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h);
 
 ngx_int_t ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c,
     ngx_str_t *cgroup);
+ngx_uint_t ngx_http_hoody_ai_peer_supported(void);
 ngx_int_t ngx_http_hoody_ai_peer_bare_safe(ngx_str_t *cgroup, size_t at);
 
 

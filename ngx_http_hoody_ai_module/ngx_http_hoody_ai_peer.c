@@ -38,7 +38,8 @@ static ssize_t ngx_http_hoody_ai_read_proc(char *name, u_char *buf,
 
 /*
  * Sets *cgroup to the path of the peer's "0::" line; it lives as long as the
- * connection.  NGX_DECLINED: the kernel cannot tell, or the process is gone.
+ * connection.  NGX_DECLINED: the process is gone or nobody we can look up;
+ * NGX_ERROR: this kernel has no SO_PEERPIDFD.
  */
 
 ngx_int_t
@@ -70,9 +71,11 @@ ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c, ngx_str_t *cgroup)
 
 found:
 
-    if (pid->rc != NGX_OK
-        || ngx_http_hoody_ai_pid_alive(pid->pidfd) != NGX_OK)
-    {
+    if (pid->rc != NGX_OK) {
+        return pid->rc;
+    }
+
+    if (ngx_http_hoody_ai_pid_alive(pid->pidfd) != NGX_OK) {
         return NGX_DECLINED;
     }
 
@@ -100,16 +103,18 @@ ngx_http_hoody_ai_pid_read(ngx_connection_t *c, ngx_http_hoody_ai_pid_t *pid)
     u_char      *p, *line, *end, buf[8192];
     ssize_t      n;
     socklen_t    len;
-    ngx_int_t    number;
+    ngx_int_t    rc, number;
     char         name[sizeof("/proc//cgroup") + NGX_INT_T_LEN];
 
     len = sizeof(int);
 
     if (getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &pid->pidfd, &len) == -1) {
-        ngx_log_error(NGX_LOG_INFO, c->log, ngx_errno,
+        rc = (ngx_socket_errno == NGX_ENOPROTOOPT) ? NGX_ERROR : NGX_DECLINED;
+
+        ngx_log_error(NGX_LOG_INFO, c->log, ngx_socket_errno,
                       "hoody_ai: getsockopt(SO_PEERPIDFD) failed");
         pid->pidfd = -1;
-        return NGX_DECLINED;
+        return rc;
     }
 
     if (pid->pidfd < 0) {
@@ -213,6 +218,36 @@ ngx_http_hoody_ai_pid_alive(int pidfd)
 }
 
 
+/* does this kernel have SO_PEERPIDFD?  For the check of the configuration */
+
+ngx_uint_t
+ngx_http_hoody_ai_peer_supported(void)
+{
+    int        fds[2], pidfd;
+    socklen_t  len;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0, fds) == -1) {
+        return 0;
+    }
+
+    len = sizeof(int);
+    pidfd = -1;
+
+    (void) getsockopt(fds[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len);
+
+    (void) close(fds[0]);
+    (void) close(fds[1]);
+
+    if (pidfd == -1) {
+        return 0;
+    }
+
+    (void) close(pidfd);
+
+    return 1;
+}
+
+
 /*
  * May the cgroup at offset "at" of the path be known by its bare name?  Only
  * where nobody but host root can make folders beside it: a container that
@@ -290,7 +325,14 @@ ngx_http_hoody_ai_read_proc(char *name, u_char *buf, size_t size)
 ngx_int_t
 ngx_http_hoody_ai_peer_cgroup(ngx_connection_t *c, ngx_str_t *cgroup)
 {
-    return NGX_DECLINED;
+    return NGX_ERROR;
+}
+
+
+ngx_uint_t
+ngx_http_hoody_ai_peer_supported(void)
+{
+    return 0;
 }
 
 

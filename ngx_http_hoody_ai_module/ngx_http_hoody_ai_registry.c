@@ -881,6 +881,10 @@ ngx_http_hoody_ai_registry_source(ngx_http_hoody_ai_registry_t *reg,
     view->bare = 0;
     view->bare_at = 0;
 
+    if (source->bound) {
+        return NGX_HTTP_HOODY_AI_ADMIT;
+    }
+
     if (source->addr_len == 0) {
         verdict = ngx_http_hoody_ai_registry_kernel(reg, e, &source->cgroup,
                                                     &owners, view);

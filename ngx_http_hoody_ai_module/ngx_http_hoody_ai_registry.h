@@ -41,6 +41,8 @@ typedef enum {
 typedef struct {
     u_char       addr[16];
     ngx_uint_t   addr_len;             /* 4, 16; 0: kernel identity */
+    ngx_uint_t   bound;                /* flag: the listening socket is the
+                                          container's own and proves it */
     ngx_str_t    cgroup;
 } ngx_http_hoody_ai_source_t;
 
