@@ -191,17 +191,18 @@ sub around {
     my $sample = "    include hoody-ai/hoody-ai.conf;\n";
 
     if ($text =~ /^http \{/m) {
-        $text =~ s{^load_module [^;]*;\n}{}m;
+        $text =~ s{^load_module [^\n]*\n}{}m;
         return main($prefix) . ($text =~ s/^events \{\}\n//mr);
     }
     if ($text =~ /^(?:server|map|upstream|log_format) /m
         || $text =~ /^hoody_ai_(?:redis|server|secret|zone|body_memory) /m)
     {
-        return http($prefix, ($text =~ /hoody_ai_secret/
-                              ? "include hoody-ai/hoody_ai_log.conf;\n" .
-                                "include hoody-ai/" .
-                                "hoody_ai_openai_upstream.conf;\n"
-                              : $sample) . $text);
+        if ($text =~ /hoody_ai_secret /) {
+            $sample = "include hoody-ai/hoody_ai_log.conf;\n"
+                      . "include hoody-ai/hoody_ai_openai_upstream.conf;\n";
+        }
+        $sample = '' if $text =~ m{include hoody-ai/hoody-ai\.conf;};
+        return http($prefix, $sample . $text);
     }
     if ($text =~ /^(?:location|listen) /m) {
         return http($prefix, "$sample server { $text }");
