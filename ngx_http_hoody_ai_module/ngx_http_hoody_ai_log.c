@@ -387,6 +387,8 @@ ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
     struct hai_usage            *usage;
     ngx_http_hoody_ai_series_t  *s;
 
+    static ngx_str_t             none = ngx_string("");
+
     class = status / 100;
     class = (class >= 2 && class <= 5) ? class - 2
                                        : NGX_HTTP_HOODY_AI_CLASS_OTHER;
@@ -397,7 +399,9 @@ ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
             || (class == NGX_HTTP_HOODY_AI_2XX && ctx->from_provider);
 
     s = ngx_http_hoody_ai_zone_series(ngx_http_hoody_ai_worker.zone,
-                                      &ctx->container, &ctx->model, learn);
+                                      &ctx->container,
+                                      ctx->model.len ? &ctx->model : &none,
+                                      learn);
 
     ngx_http_hoody_ai_add(s->requests[class], 1);
 
@@ -710,8 +714,9 @@ ngx_http_hoody_ai_log_denied(ngx_http_request_t *r,
             && d->source_len == key.source_len
             && d->container_len == key.container_len
             && ngx_memcmp(d->source, key.source, key.source_len) == 0
-            && ngx_memcmp(d->container, ctx->container.data,
-                          key.container_len) == 0)
+            && (key.container_len == 0
+                || ngx_memcmp(d->container, ctx->container.data,
+                              key.container_len) == 0))
         {
             d->count++;
             return;
@@ -727,7 +732,10 @@ ngx_http_hoody_ai_log_denied(ngx_http_request_t *r,
 
     *d = key;
     d->count = 1;
-    ngx_memcpy(d->container, ctx->container.data, key.container_len);
+
+    if (key.container_len) {
+        ngx_memcpy(d->container, ctx->container.data, key.container_len);
+    }
 }
 
 
