@@ -23,7 +23,7 @@
 /* a body up to this size is read into one buffer of its own size */
 #define NGX_HTTP_HOODY_AI_BODY_BUFFER  (64 * 1024)
 
-#define NGX_HTTP_HOODY_AI_HEADER_BUFFER  4096
+#define NGX_HTTP_HOODY_AI_HEADER_BUFFER  2048
 
 
 static void *ngx_http_hoody_ai_create_main_conf(ngx_conf_t *cf);
