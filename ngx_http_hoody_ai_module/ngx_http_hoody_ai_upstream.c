@@ -55,6 +55,8 @@ static ngx_int_t ngx_http_hoody_ai_set_session(ngx_peer_connection_t *pc,
     void *data);
 static void ngx_http_hoody_ai_save_session(ngx_peer_connection_t *pc,
     void *data);
+static ngx_int_t ngx_http_hoody_ai_ssl_name(ngx_http_request_t *r,
+    ngx_str_t *name);
 static ngx_http_hoody_ai_verified_t *ngx_http_hoody_ai_find_verified(
     ngx_connection_t *c);
 static void ngx_http_hoody_ai_verified_cleanup(void *data);
@@ -610,6 +612,52 @@ ngx_http_hoody_ai_find_verified(ngx_connection_t *c)
 }
 
 
+/*
+ * The name that this request has core verify.  u->ssl_name becomes that only
+ * when a handshake begins: on a kept connection it is still the upstream's.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_ssl_name(ngx_http_request_t *r, ngx_str_t *name)
+{
+    u_char               *p, *last;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    if (u->conf->ssl_name) {
+
+        if (ngx_http_complex_value(r, u->conf->ssl_name, name) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else {
+        *name = u->ssl_name;
+    }
+
+    /* without a port, as core does it */
+
+    p = name->data;
+    last = p + name->len;
+
+    if (name->len && *p == '[') {
+        p = ngx_strlchr(p, last, ']');
+
+        if (p == NULL) {
+            p = name->data;
+        }
+    }
+
+    p = ngx_strlchr(p, last, ':');
+
+    if (p) {
+        name->len = p - name->data;
+    }
+
+    return name->len ? NGX_OK : NGX_ERROR;
+}
+
+
 /* nothing to free: the handler's address marks the record */
 
 static void
@@ -664,6 +712,7 @@ ngx_http_hoody_ai_may_carry(ngx_http_request_t *r, ngx_connection_t *c)
     ngx_http_upstream_t           *u;
     ngx_http_hoody_ai_loc_conf_t  *hlcf;
 #if (NGX_HTTP_SSL)
+    ngx_str_t                      name;
     ngx_pool_cleanup_t            *cln;
     ngx_http_hoody_ai_verified_t  *v;
 #endif
@@ -686,12 +735,15 @@ ngx_http_hoody_ai_may_carry(ngx_http_request_t *r, ngx_connection_t *c)
             return NGX_DECLINED;
         }
 
+        if (ngx_http_hoody_ai_ssl_name(r, &name) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+
         v = ngx_http_hoody_ai_find_verified(c);
 
         if (v) {
-            return v->ssl == u->conf->ssl && v->name.len == u->ssl_name.len
-                   && ngx_memcmp(v->name.data, u->ssl_name.data, v->name.len)
-                      == 0
+            return v->ssl == u->conf->ssl && v->name.len == name.len
+                   && ngx_memcmp(v->name.data, name.data, name.len) == 0
                    ? NGX_OK : NGX_DECLINED;
         }
 
@@ -701,16 +753,16 @@ ngx_http_hoody_ai_may_carry(ngx_http_request_t *r, ngx_connection_t *c)
             return NGX_DECLINED;
         }
 
-        cln = ngx_pool_cleanup_add(c->pool, sizeof(*v) + u->ssl_name.len);
+        cln = ngx_pool_cleanup_add(c->pool, sizeof(*v) + name.len);
         if (cln == NULL) {
             return NGX_DECLINED;
         }
 
         v = cln->data;
         v->ssl = u->conf->ssl;
-        v->name.len = u->ssl_name.len;
+        v->name.len = name.len;
         v->name.data = (u_char *) v + sizeof(*v);
-        ngx_memcpy(v->name.data, u->ssl_name.data, v->name.len);
+        ngx_memcpy(v->name.data, name.data, name.len);
 
         cln->handler = ngx_http_hoody_ai_verified_cleanup;
 
