@@ -69,7 +69,7 @@ use Test::Nginx::Socket ();
 use base 'Exporter';
 
 our @EXPORT = qw(body_of config exchange fixture_key fixture_keys
-    provider_requests redis secret_folder start_provider);
+    provider_requests redis secret_folder start_provider start_server);
 
 my $CHAT = '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}';
 
@@ -232,6 +232,31 @@ sub start_provider {
         or die "the provider did not start\n";
 
     return $port;
+}
+
+# A server that calls a sub with each connection, one after the other.
+sub start_server {
+    my ($serve) = @_;
+    my $listen = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0,
+        Listen => 16) or die "listen: $!\n";
+    my $pid = fork() // die "fork: $!\n";
+
+    if ($pid == 0) {
+        $Test::Nginx::Util::InSubprocess = 1;
+        Test::More->builder->no_ending(1);
+        $SIG{PIPE} = 'IGNORE';
+        $SIG{TERM} = 'DEFAULT';
+
+        while (my $s = $listen->accept) {
+            $serve->($s);
+            close $s;
+        }
+
+        exit 0;
+    }
+
+    push @children, $pid;
+    return $listen->sockport;
 }
 
 sub provider_call {
@@ -798,6 +823,13 @@ Test::Nginx::Socket::add_block_preprocessor(sub {
         ($block->hoody_http // shared_http($server, $redis_conf)) . $more);
     $block->set_value('config', config()) if !defined $block->config;
 
+    # what nginx says when it must die is expected, so it is not for the screen
+    if (defined $block->must_die) {
+        $block->set_value('suppress_stderr', 1);
+        $block->set_value('error_log', [ '[emerg]',
+            split /\n/, $block->error_log ]);
+    }
+
     commands($block->redis, $server);
     provider_requests();
 });
@@ -829,7 +861,8 @@ $Test::Nginx::Util::RunTestHelper = sub {
 
         ref $check or $check = eval "package main; sub { $check }"
             or die "--- check of " . $block->name . ": $@";
-        $check->($block, $repetition);
+        eval { $check->($block, $repetition); 1 }
+            or Test::More::fail($block->name . " - the check died: $@");
     }
 };
 
