@@ -226,6 +226,8 @@ ngx_http_hoody_ai_account(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
 void
 ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
 {
+    ctx->bytes_in = ctx->body_size;
+
     if (ctx->body_size) {
         ngx_http_hoody_ai_worker.body_memory -= ctx->body_size;
 

@@ -32,9 +32,12 @@
 /* how long an exiting worker waits for the confirmation of its last records */
 #define NGX_HTTP_HOODY_AI_EVENT_LINGER   200
 
-#define NGX_HTTP_HOODY_AI_EVENT_MAXLEN   "100000"
-
-/* arguments of XADD in front of the fields */
+/* XADD <key> MAXLEN ~ 100000 *: the key's length and the key between them */
+#define NGX_HTTP_HOODY_AI_EVENT_HEAD     CRLF "$4" CRLF "XADD" CRLF "$"
+#define NGX_HTTP_HOODY_AI_EVENT_TAIL     CRLF "$6" CRLF "MAXLEN" CRLF         \
+                                         "$1" CRLF "~" CRLF                   \
+                                         "$6" CRLF "100000" CRLF              \
+                                         "$1" CRLF "*" CRLF
 #define NGX_HTTP_HOODY_AI_EVENT_ARGS     6
 
 /* most arguments of a record */
@@ -56,7 +59,7 @@ typedef struct {
     ngx_socket_t                      ident;
 
     ngx_http_hoody_ai_redis_peer_t    peer;
-    ngx_str_t                         key;
+    ngx_str_t                         command;  /* XADD up to its fields */
 
     /* our segments, oldest first: a ring as large as the zone's table */
     uint16_t                         *queue;
@@ -120,6 +123,7 @@ ngx_http_hoody_ai_event_start(ngx_cycle_t *cycle,
     ngx_http_hoody_ai_main_conf_t *conf, ngx_http_hoody_ai_zone_t *zone,
     ngx_http_hoody_ai_slot_t *slot)
 {
+    size_t                       key;
     u_char                      *p;
     ngx_http_hoody_ai_writer_t  *w;
 
@@ -137,15 +141,22 @@ ngx_http_hoody_ai_event_start(ngx_cycle_t *cycle,
         return NGX_ERROR;
     }
 
-    w->key.len = sizeof("hoody:{}:events") - 1 + conf->server.len;
-    w->key.data = ngx_pnalloc(cycle->pool, w->key.len);
-    if (w->key.data == NULL) {
+    key = sizeof("hoody:{}:events") - 1 + conf->server.len;
+
+    w->command.data = ngx_pnalloc(cycle->pool,
+                                  sizeof(NGX_HTTP_HOODY_AI_EVENT_HEAD
+                                         NGX_HTTP_HOODY_AI_EVENT_TAIL)
+                                  + NGX_INT_T_LEN + key);
+    if (w->command.data == NULL) {
         return NGX_ERROR;
     }
 
-    p = ngx_cpymem(w->key.data, "hoody:{", sizeof("hoody:{") - 1);
-    p = ngx_cpymem(p, conf->server.data, conf->server.len);
-    ngx_memcpy(p, "}:events", sizeof("}:events") - 1);
+    p = ngx_sprintf(w->command.data,
+                    NGX_HTTP_HOODY_AI_EVENT_HEAD "%uz" CRLF
+                    "hoody:{%V}:events" NGX_HTTP_HOODY_AI_EVENT_TAIL,
+                    key, &conf->server);
+
+    w->command.len = p - w->command.data;
 
     w->peer.addr = conf->redis.addr;
     w->peer.name = conf->redis.name;
@@ -602,11 +613,8 @@ ngx_http_hoody_ai_event_flush(void)
 static ngx_int_t
 ngx_http_hoody_ai_event_send(u_char *record)
 {
-    size_t                       len;
-    u_char                      *p;
-    ngx_str_t                    argv[NGX_HTTP_HOODY_AI_EVENT_ARGS
-                                      + NGX_HTTP_HOODY_AI_EVENT_NARGS];
-    ngx_uint_t                   i;
+    u_char                       count[NGX_INT_T_LEN + 1];
+    ngx_str_t                    pieces[3];
     ngx_http_hoody_ai_record_t   rec;
     ngx_http_hoody_ai_writer_t  *w;
 
@@ -614,34 +622,20 @@ ngx_http_hoody_ai_event_send(u_char *record)
 
     ngx_memcpy(&rec, record, sizeof(ngx_http_hoody_ai_record_t));
 
-    ngx_str_set(&argv[0], "XADD");
-    argv[1] = w->key;
-    ngx_str_set(&argv[2], "MAXLEN");
-    ngx_str_set(&argv[3], "~");
-    ngx_str_set(&argv[4], NGX_HTTP_HOODY_AI_EVENT_MAXLEN);
-    ngx_str_set(&argv[5], "*");
+    pieces[0].data = count;
+    pieces[0].len = ngx_sprintf(count, "*%ui",
+                                (ngx_uint_t) rec.nargs
+                                + NGX_HTTP_HOODY_AI_EVENT_ARGS)
+                    - count;
 
-    p = record + sizeof(ngx_http_hoody_ai_record_t);
+    pieces[1] = w->command;
 
-    for (i = NGX_HTTP_HOODY_AI_EVENT_ARGS;
-         i < NGX_HTTP_HOODY_AI_EVENT_ARGS + (ngx_uint_t) rec.nargs;
-         i++)
-    {
-        len = 0;
+    pieces[2].data = record + sizeof(ngx_http_hoody_ai_record_t);
+    pieces[2].len = rec.len - sizeof(ngx_http_hoody_ai_record_t);
 
-        for (p++; *p != CR; p++) {
-            len = len * 10 + (*p - '0');
-        }
-
-        argv[i].data = p + 2;
-        argv[i].len = len;
-
-        p += 2 + len + 2;
-    }
-
-    return ngx_http_hoody_ai_redis_send(w->redis,
-                                        ngx_http_hoody_ai_event_reply, NULL,
-                                        i, argv);
+    return ngx_http_hoody_ai_redis_send_formatted(w->redis,
+                                                 ngx_http_hoody_ai_event_reply,
+                                                 NULL, 3, pieces);
 }
 
 

@@ -94,6 +94,8 @@ static ngx_int_t ngx_http_hoody_ai_redis_set_run_id(
 static ngx_int_t ngx_http_hoody_ai_redis_queue(ngx_http_hoody_ai_redis_t *rc,
     ngx_http_hoody_ai_redis_reply_pt handler, void *arg, ngx_uint_t argc,
     ngx_str_t *argv);
+static void ngx_http_hoody_ai_redis_queued(ngx_http_hoody_ai_redis_t *rc,
+    ngx_http_hoody_ai_redis_reply_pt handler, void *arg);
 static ngx_int_t ngx_http_hoody_ai_redis_reserve(ngx_http_hoody_ai_redis_t *rc,
     size_t len);
 static ngx_int_t ngx_http_hoody_ai_redis_reserve_waiter(
@@ -409,13 +411,12 @@ ngx_http_hoody_ai_redis_queue(ngx_http_hoody_ai_redis_t *rc,
     ngx_http_hoody_ai_redis_reply_pt handler, void *arg, ngx_uint_t argc,
     ngx_str_t *argv)
 {
-    char                              *cmd;
-    size_t                             lens[NGX_HTTP_HOODY_AI_REDIS_ARGS];
-    long long                          len;
-    ngx_int_t                          rv;
-    ngx_uint_t                         i;
-    const char                        *args[NGX_HTTP_HOODY_AI_REDIS_ARGS];
-    ngx_http_hoody_ai_redis_waiter_t  *waiter;
+    char        *cmd;
+    size_t       lens[NGX_HTTP_HOODY_AI_REDIS_ARGS];
+    long long    len;
+    ngx_int_t    rv;
+    ngx_uint_t   i;
+    const char  *args[NGX_HTTP_HOODY_AI_REDIS_ARGS];
 
     if (argc == 0 || argc > NGX_HTTP_HOODY_AI_REDIS_ARGS) {
         return NGX_ERROR;
@@ -452,6 +453,59 @@ ngx_http_hoody_ai_redis_queue(ngx_http_hoody_ai_redis_t *rc,
         return NGX_ERROR;
     }
 
+    ngx_http_hoody_ai_redis_queued(rc, handler, arg);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_redis_send_formatted(ngx_http_hoody_ai_redis_t *rc,
+    ngx_http_hoody_ai_redis_reply_pt handler, void *arg, ngx_uint_t n,
+    ngx_str_t *pieces)
+{
+    size_t      len;
+    u_char     *p;
+    ngx_uint_t  i;
+
+    if (!rc->ready || rc->failing || rc->closed) {
+        return NGX_ERROR;
+    }
+
+    len = 0;
+
+    for (i = 0; i < n; i++) {
+        len += pieces[i].len;
+    }
+
+    if (ngx_http_hoody_ai_redis_reserve_waiter(rc) != NGX_OK
+        || ngx_http_hoody_ai_redis_reserve(rc, len) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    p = rc->out + rc->out_last;
+
+    for (i = 0; i < n; i++) {
+        p = ngx_cpymem(p, pieces[i].data, pieces[i].len);
+    }
+
+    rc->out_last += len;
+
+    ngx_http_hoody_ai_redis_queued(rc, handler, arg);
+
+    return NGX_OK;
+}
+
+
+/* a command has been added to the output; room for its waiter was reserved */
+
+static void
+ngx_http_hoody_ai_redis_queued(ngx_http_hoody_ai_redis_t *rc,
+    ngx_http_hoody_ai_redis_reply_pt handler, void *arg)
+{
+    ngx_http_hoody_ai_redis_waiter_t  *waiter;
+
     waiter = &rc->ring[(rc->head + rc->outstanding) & (rc->size - 1)];
     waiter->handler = handler;
     waiter->arg = arg;
@@ -461,8 +515,6 @@ ngx_http_hoody_ai_redis_queue(ngx_http_hoody_ai_redis_t *rc,
     }
 
     ngx_post_event(&rc->post, &ngx_posted_events);
-
-    return NGX_OK;
 }
 
 

@@ -110,6 +110,14 @@ ngx_int_t ngx_http_hoody_ai_redis_send(ngx_http_hoody_ai_redis_t *rc,
     ngx_http_hoody_ai_redis_reply_pt handler, void *arg, ngx_uint_t argc,
     ngx_str_t *argv);
 
+/*
+ * The same for a command that is in the form of the protocol already, in n
+ * pieces.  They are copied, and have to make exactly one command.
+ */
+ngx_int_t ngx_http_hoody_ai_redis_send_formatted(
+    ngx_http_hoody_ai_redis_t *rc, ngx_http_hoody_ai_redis_reply_pt handler,
+    void *arg, ngx_uint_t n, ngx_str_t *pieces);
+
 /* commands without an answer, bytes waiting to be sent */
 ngx_uint_t ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc);
 size_t ngx_http_hoody_ai_redis_unsent(ngx_http_hoody_ai_redis_t *rc);
