@@ -14,12 +14,13 @@ my ($bare, $gateway) = map { difference($files[$_], $files[$_ + 1]) } 0, 2;
 printf "instructions memory %d 1 count %.0f\n", $size, $bare->{''};
 printf "instructions gateway %d 1 count %.0f\n", $size, $gateway->{''};
 
-# what bare nginx has as well is its own
-my @own = sort { $gateway->{$b} <=> $gateway->{$a} || $a cmp $b }
-    grep { $_ ne '' && !/^0x/ && !exists $bare->{$_} } keys %$gateway;
+# functions without a name are static ones of a stripped nginx
+my %more = map { $_ => $gateway->{$_} - ($bare->{$_} // 0) }
+    grep { $_ ne '' && !/^0x/ } keys %$gateway;
+my @most = sort { $more{$b} <=> $more{$a} || $a cmp $b } keys %more;
 
-for my $name (splice @own, 0, $functions) {
-    printf "function %s %d 1 count %.0f\n", $name, $size, $gateway->{$name};
+for my $name (splice @most, 0, $functions) {
+    printf "function %s %d 1 count %.0f\n", $name, $size, $more{$name};
 }
 
 
