@@ -265,8 +265,6 @@ ngx_http_hoody_ai_timed_precontent(ngx_http_request_t *r)
         ngx_http_hoody_ai_timed = NULL;
     }
 
-    ctx->bytes_in = ctx->body_size;
-
     if (!ctx->sampled || ctx->state != NGX_HTTP_HOODY_AI_ADMITTED) {
         return ngx_http_hoody_ai_precontent_handler(r);
     }
