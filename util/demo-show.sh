@@ -50,9 +50,10 @@ is_real() {
 
 
 # prepare <api> <words to say> [<ms between words>]: fills request=(...) with
-# curl's arguments and "path" for a streamed answer
+# curl's arguments and "path" for a streamed answer; words have eight letters
+# at most
 prepare() {
-    local api=$1 text=$2 delay=${3:-0} model more
+    local api=$1 text=$2 delay=${3:-0} model more words
 
     request=(-H 'Content-Type: application/json')
 
@@ -70,8 +71,11 @@ prepare() {
             ;;
     esac
 
+    # the sample cuts by bytes: with words of eight bytes each piece is a word
     if ! is_real "$api"; then
-        request+=(-H "X-Sample-Text: $text" -H "X-Sample-Delay: $delay"
+        # shellcheck disable=SC2086  # a list of words
+        words=$(printf '%-8s' $text)
+        request+=(-H "X-Sample-Text: $words" -H "X-Sample-Delay: $delay"
                   -H 'X-Sample-Chunk-Size: 8')
         text=Hello
     fi
@@ -307,15 +311,15 @@ show_all() {
     fi
 
     printf '%sHoody AI gateway%s\n%s\n\n' "$bold" "$plain" "$story"
-    printf '  nginx        %s\n' "$("$nginx" -v 2>&1)"
-    printf '  gateway      %s\n' "$(net_url)"
-    printf '  container-%-9s %s\n' dev-env "$(net_address 1)" \
+    printf '  nginx              %s\n' "$(hai_nginx_version "$nginx")"
+    printf '  gateway            %s\n' "$(net_url)"
+    printf '  container-%-8s %s\n' dev-env "$(net_address 1)" \
         second "$(net_address 2)" third "$(net_address 3)"
 
     if is_real $api; then
-        printf '  provider     https://api.%s.com\n' $api
+        printf '  provider           https://api.%s.com\n' $api
     else
-        printf '  provider     the sample, as api.%s.com, TLS verified\n' $api
+        printf '  provider           the sample, as api.%s.com, TLS verified\n' $api
     fi
 
     show_answer $api
