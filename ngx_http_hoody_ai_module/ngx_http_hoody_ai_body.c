@@ -785,6 +785,11 @@ ngx_http_hoody_ai_splice(ngx_http_request_t *r, uint64_t start, uint64_t end,
                 continue;
             }
 
+            if (p == last) {
+                /* core's mark of the end of a chunked body */
+                continue;
+            }
+
             b = ngx_calloc_buf(r->pool);
             cl = ngx_alloc_chain_link(r->pool);
 

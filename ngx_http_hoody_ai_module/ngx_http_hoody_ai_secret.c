@@ -39,6 +39,7 @@ static ngx_int_t ngx_http_hoody_ai_check_folder(ngx_conf_t *cf,
     ngx_str_t *file, int fd);
 static ngx_int_t ngx_http_hoody_ai_check_file(ngx_conf_t *cf, ngx_str_t *file,
     ngx_fd_t fd);
+static u_char *ngx_http_hoody_ai_mode(u_char *buf, mode_t mode);
 static ngx_int_t ngx_http_hoody_ai_check_key(ngx_conf_t *cf, ngx_str_t *file,
     u_char *key, size_t *len);
 
@@ -483,6 +484,7 @@ ngx_http_hoody_ai_walk_link(ngx_conf_t *cf, ngx_str_t *file,
 static ngx_int_t
 ngx_http_hoody_ai_check_folder(ngx_conf_t *cf, ngx_str_t *file, int fd)
 {
+    u_char       mode[5];
     struct stat  st;
 
     if (fstat(fd, &st) == -1) {
@@ -505,8 +507,9 @@ ngx_http_hoody_ai_check_folder(ngx_conf_t *cf, ngx_str_t *file, int fd)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a folder on the path of secret file \"%V\" has "
-                           "mode %04o, others than its owner may write to it",
-                           file, (int) (st.st_mode & 07777));
+                           "mode %s, others than its owner may write to it",
+                           file,
+                           ngx_http_hoody_ai_mode(mode, st.st_mode));
         return NGX_ERROR;
     }
 
@@ -514,9 +517,27 @@ ngx_http_hoody_ai_check_folder(ngx_conf_t *cf, ngx_str_t *file, int fd)
 }
 
 
+/* as chmod takes it; nginx's formats have no octal numbers */
+
+static u_char *
+ngx_http_hoody_ai_mode(u_char *buf, mode_t mode)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < 4; i++) {
+        buf[i] = '0' + ((mode >> (3 * (3 - i))) & 7);
+    }
+
+    buf[4] = '\0';
+
+    return buf;
+}
+
+
 static ngx_int_t
 ngx_http_hoody_ai_check_file(ngx_conf_t *cf, ngx_str_t *file, ngx_fd_t fd)
 {
+    u_char       mode[5];
     struct stat  st;
 
     if (fstat(fd, &st) == -1) {
@@ -540,9 +561,10 @@ ngx_http_hoody_ai_check_file(ngx_conf_t *cf, ngx_str_t *file, ngx_fd_t fd)
 
     if (st.st_mode & (S_IRWXG|S_IRWXO)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "secret file \"%V\" has mode %04o, group and "
+                           "secret file \"%V\" has mode %s, group and "
                            "others must have no access (chmod 600)",
-                           file, (int) (st.st_mode & 07777));
+                           file,
+                           ngx_http_hoody_ai_mode(mode, st.st_mode));
         return NGX_ERROR;
     }
 
