@@ -1,6 +1,7 @@
 /*
- * The table is short and the first character rules out most rows, so a linear
- * search is all that is needed.
+ * The table is short: a linear search is all that is needed.  Nearly every
+ * request is for a row without a wildcard, so these are compared first; no
+ * path has a "*" in it.
  *
  * A pattern is matched segment by segment: "*" stands for exactly one
  * segment, "**" at the end for one or more.  Segments are made of unreserved
@@ -14,7 +15,7 @@
 
 #define ROUTE(pattern, methods, api, body, stored, anthropic)                  \
     {                                                                          \
-        pattern, methods, api, body, stored, anthropic                         \
+        pattern, sizeof(pattern) - 1, methods, api, body, stored, anthropic    \
     }
 
 static const struct hai_route routes[] = {
@@ -138,11 +139,21 @@ const struct hai_route *hai_route_find(const char *path, size_t len,
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct hai_route *r = &routes[i];
 
+        if (r->len == len && (r->methods & (unsigned)method) &&
+            memcmp(r->pattern, path, len) == 0) {
+            return r;
+        }
+    }
+
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        const struct hai_route *r = &routes[i];
+
         if (len != 0 && r->pattern[0] == path[0] &&
             (r->methods & (unsigned)method) && match(r->pattern, path, len)) {
             return r;
         }
     }
+
     return NULL;
 }
 

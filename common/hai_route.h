@@ -26,6 +26,7 @@ enum hai_body {
 
 struct hai_route {
     const char *pattern;
+    size_t len;       /* of the pattern */
     unsigned methods; /* of enum hai_method */
     const char *api;  /* value of HOODY_API and $hoody_ai_api */
     enum hai_body body;

@@ -1159,6 +1159,8 @@ ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
         ngx_http_hoody_ai_worker.replica = NULL;
     }
 
+    ngx_http_hoody_ai_live_done();
+
     hai_json_free(ngx_http_hoody_ai_worker.scanner);
     ngx_http_hoody_ai_worker.scanner = NULL;
 }

@@ -354,6 +354,7 @@ size_t ngx_http_hoody_ai_live_body_memory(ngx_http_hoody_ai_ctx_t *ctx,
     ssize_t change);
 ngx_uint_t ngx_http_hoody_ai_live_requests(void);
 void ngx_http_hoody_ai_live_init(void);
+void ngx_http_hoody_ai_live_done(void);
 extern ngx_http_hoody_ai_replica_events_t  ngx_http_hoody_ai_live_events;
 
 

@@ -17,9 +17,15 @@
 #include "ngx_http_hoody_ai_module.h"
 
 
+/* entries that are kept for the next request of the same claim */
+
+#define NGX_HTTP_HOODY_AI_LIVE_IDLE  1024
+
+
 struct ngx_http_hoody_ai_live_s {
     ngx_str_node_t   node;
     ngx_queue_t      requests;
+    ngx_queue_t      idle;             /* linked while "requests" is empty */
     size_t           body_memory;
 };
 
@@ -29,13 +35,17 @@ static void ngx_http_hoody_ai_live_all(void *data);
 static void ngx_http_hoody_ai_live_each(void *data,
     void (*each)(void *arg, ngx_str_t *claim), void *arg);
 static void ngx_http_hoody_ai_live_post(ngx_http_hoody_ai_live_t *live);
-static ngx_http_hoody_ai_live_t *ngx_http_hoody_ai_live_find(ngx_str_t *claim);
+static ngx_http_hoody_ai_live_t *ngx_http_hoody_ai_live_find(ngx_str_t *claim,
+    uint32_t hash);
+static void ngx_http_hoody_ai_live_trim(void);
 static void ngx_http_hoody_ai_judge(ngx_event_t *ev);
 static void ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx);
 
 
 static ngx_rbtree_t       ngx_http_hoody_ai_live_tree;
 static ngx_rbtree_node_t  ngx_http_hoody_ai_live_sentinel;
+static ngx_queue_t        ngx_http_hoody_ai_live_idle;
+static ngx_uint_t         ngx_http_hoody_ai_live_nidle;
 static ngx_uint_t         ngx_http_hoody_ai_live_count;
 
 
@@ -55,6 +65,9 @@ ngx_http_hoody_ai_live_init(void)
                     &ngx_http_hoody_ai_live_sentinel,
                     ngx_str_rbtree_insert_value);
 
+    ngx_queue_init(&ngx_http_hoody_ai_live_idle);
+
+    ngx_http_hoody_ai_live_nidle = 0;
     ngx_http_hoody_ai_live_count = 0;
 }
 
@@ -67,12 +80,11 @@ ngx_http_hoody_ai_live_requests(void)
 
 
 static ngx_http_hoody_ai_live_t *
-ngx_http_hoody_ai_live_find(ngx_str_t *claim)
+ngx_http_hoody_ai_live_find(ngx_str_t *claim, uint32_t hash)
 {
     return (ngx_http_hoody_ai_live_t *)
                ngx_str_rbtree_lookup(&ngx_http_hoody_ai_live_tree, claim,
-                                     ngx_murmur_hash2(claim->data,
-                                                      claim->len));
+                                     hash);
 }
 
 
@@ -81,13 +93,16 @@ ngx_http_hoody_ai_live_find(ngx_str_t *claim)
 ngx_int_t
 ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx)
 {
+    uint32_t                   hash;
     ngx_http_hoody_ai_live_t  *live;
 
     if (ctx->live) {
         return NGX_OK;
     }
 
-    live = ngx_http_hoody_ai_live_find(&ctx->claim);
+    hash = ngx_murmur_hash2(ctx->claim.data, ctx->claim.len);
+
+    live = ngx_http_hoody_ai_live_find(&ctx->claim, hash);
 
     if (live == NULL) {
 
@@ -102,12 +117,15 @@ ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx)
                               + sizeof(ngx_http_hoody_ai_live_t);
         ngx_memcpy(live->node.str.data, ctx->claim.data, ctx->claim.len);
 
-        live->node.node.key = ngx_murmur_hash2(ctx->claim.data,
-                                               ctx->claim.len);
+        live->node.node.key = hash;
         live->body_memory = 0;
 
         ngx_queue_init(&live->requests);
         ngx_rbtree_insert(&ngx_http_hoody_ai_live_tree, &live->node.node);
+
+    } else if (ngx_queue_empty(&live->requests)) {
+        ngx_queue_remove(&live->idle);
+        ngx_http_hoody_ai_live_nidle--;
     }
 
     ctx->live = live;
@@ -149,8 +167,45 @@ ngx_http_hoody_ai_live_remove(ngx_http_hoody_ai_ctx_t *ctx)
     ngx_http_hoody_ai_live_count--;
 
     if (ngx_queue_empty(&live->requests)) {
-        ngx_rbtree_delete(&ngx_http_hoody_ai_live_tree, &live->node.node);
-        ngx_free(live);
+        ngx_queue_insert_tail(&ngx_http_hoody_ai_live_idle, &live->idle);
+
+        if (++ngx_http_hoody_ai_live_nidle > NGX_HTTP_HOODY_AI_LIVE_IDLE) {
+            ngx_http_hoody_ai_live_trim();
+        }
+    }
+}
+
+
+/* forgets the claim that has been idle for longest */
+
+static void
+ngx_http_hoody_ai_live_trim(void)
+{
+    ngx_queue_t               *q;
+    ngx_http_hoody_ai_live_t  *live;
+
+    q = ngx_queue_head(&ngx_http_hoody_ai_live_idle);
+    live = ngx_queue_data(q, ngx_http_hoody_ai_live_t, idle);
+
+    ngx_queue_remove(q);
+    ngx_http_hoody_ai_live_nidle--;
+
+    ngx_rbtree_delete(&ngx_http_hoody_ai_live_tree, &live->node.node);
+    ngx_free(live);
+}
+
+
+/* exit_process: no request is left */
+
+void
+ngx_http_hoody_ai_live_done(void)
+{
+    if (ngx_http_hoody_ai_live_tree.root == NULL) {
+        return;
+    }
+
+    while (!ngx_queue_empty(&ngx_http_hoody_ai_live_idle)) {
+        ngx_http_hoody_ai_live_trim();
     }
 }
 
@@ -204,7 +259,9 @@ ngx_http_hoody_ai_live_changed(void *data, ngx_str_t *claim)
 {
     ngx_http_hoody_ai_live_t  *live;
 
-    live = ngx_http_hoody_ai_live_find(claim);
+    live = ngx_http_hoody_ai_live_find(claim,
+                                       ngx_murmur_hash2(claim->data,
+                                                        claim->len));
 
     if (live) {
         ngx_http_hoody_ai_live_post(live);
@@ -253,7 +310,9 @@ ngx_http_hoody_ai_live_each(void *data,
     {
         live = (ngx_http_hoody_ai_live_t *) node;
 
-        each(arg, &live->node.str);
+        if (!ngx_queue_empty(&live->requests)) {
+            each(arg, &live->node.str);
+        }
     }
 }
 
