@@ -319,7 +319,7 @@ show_all() {
     if is_real $api; then
         printf '  provider           https://api.%s.com\n' $api
     else
-        printf '  provider           the sample, as api.%s.com, TLS verified\n' $api
+        printf '  provider           the sample as api.%s.com, TLS verified\n' $api
     fi
 
     show_answer $api
@@ -346,7 +346,7 @@ show_all() {
 
 
 show_lines_to_try() {
-    local sudo='' url cli chat messages
+    local sudo='' url cli chat messages entry='hoody:{demo}:container:dev-env'
 
     # the network namespaces and the sockets are root's
     if [ -n "${SUDO_USER:-}" ]; then
@@ -380,9 +380,9 @@ $sudo$(net_in_words 2) $url/openai/v1/models \\
 # access on and off; the registry is plain Redis
 $cli SADD '$gate' third
 $cli SREM '$gate' dev-env
-$cli HGETALL 'hoody:{demo}:container:dev-env'
-$cli HSET 'hoody:{demo}:container:dev-env' status stopped
-$cli HSET 'hoody:{demo}:container:dev-env' status running
+$cli HGETALL '$entry'
+$cli HSET '$entry' status stopped
+$cli HSET '$entry' status running
 
 # what the gateway notes, and what the provider has seen
 tail -f $run/nginx/hoody-ai.log $run/nginx/error.log
