@@ -242,6 +242,15 @@ END
 }
 
 
+# bench_status <kind>: a location for the gateway's own view of itself
+bench_status() {
+    if [ "$1" = gateway ]; then
+        printf '\n        location = /status {\n'
+        printf '            hoody_ai_status;\n        }\n'
+    fi
+}
+
+
 # bench_start_nginx <name> <kind>: sets its address, master and worker
 bench_start_nginx() {
     local name=$1 kind=$2 root=$BENCH_WORK/$1 load='' port modules
@@ -286,6 +295,7 @@ END
             proxy_http_version 1.1;
             proxy_set_header Connection "";
         }
+$(bench_status "$kind")
     }
 }
 END
