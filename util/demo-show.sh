@@ -319,7 +319,7 @@ show_all() {
     if is_real $api; then
         printf '  provider           https://api.%s.com\n' $api
     else
-        printf '  provider           a sample as api.%s.com, verified TLS\n' $api
+        printf '  provider           sample as api.%s.com, TLS verified\n' $api
     fi
 
     show_answer $api
