@@ -699,6 +699,10 @@ ngx_http_hoody_ai_log_denied(ngx_http_request_t *r,
     hash = ngx_murmur_hash2(key.source, key.source_len)
            ^ ((uint32_t) key.reason * 0x9e3779b1U);
 
+#if (NGX_SUPPRESS_WARN)
+    d = NULL;
+#endif
+
     for (i = 0; i < NGX_HTTP_HOODY_AI_DENIED; i++) {
 
         d = &ngx_http_hoody_ai_denied[(hash + i)
