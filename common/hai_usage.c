@@ -4,6 +4,8 @@
  * Lines of events have the states that hai_sse.c describes, only that a line
  * which begins like "data:" is matched byte by byte (NAME, then SPACE for the
  * one optional blank, then DATA); all others, comments as well, are OTHER.
+ * An event that is whole in a piece and has neither a count's key nor the
+ * word "error" in it is not read any further; most of a stream is such.
  *
  * JSON.  Two stages, no tree.  Stage one ("classify") turns 64 bytes at a
  * time into bit masks: where brackets open, where they close, where colons
@@ -810,6 +812,108 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
     }
 }
 
+#if HAVE_AVX2
+
+/*
+ * The end of the line at p where the line is all in this piece and neither a
+ * key of a count nor the word error is in it; else NULL.  Nothing in such a
+ * line, taken by itself, can change what is known.
+ *
+ * The keys of counts end in tokens", so the last two letters of both words
+ * are the same but for their lowest bits.
+ */
+__attribute__((target("avx2")))
+static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
+                                    const uint8_t *end) {
+    const __m256i one = _mm256_set1_epi8(1);
+    const __m256i quote = _mm256_set1_epi8('"');
+    const __m256i s_or_r = _mm256_set1_epi8('s');
+    const __m256i n_or_o = _mm256_set1_epi8('o');
+    const __m256i lf = _mm256_set1_epi8('\n');
+    const __m256i cr = _mm256_set1_epi8('\r');
+
+    /* what is compared in front of a quote, and the last bytes once more */
+    if (p - start < 2 || end - start < 2 + 32) {
+        return NULL;
+    }
+
+    for (; p < end; p += 32) {
+        unsigned seen = 0; /* bytes in front that are not new */
+
+        if (end - p < 32) {
+            seen = (unsigned) (32 - (end - p));
+            p = end - 32;
+        }
+
+        __m256i v = _mm256_loadu_si256((const __m256i *) p);
+        __m256i last = _mm256_loadu_si256((const __m256i *) (p - 1));
+        __m256i before = _mm256_loadu_si256((const __m256i *) (p - 2));
+
+        __m256i word = _mm256_and_si256(
+            _mm256_and_si256(
+                _mm256_cmpeq_epi8(v, quote),
+                _mm256_cmpeq_epi8(_mm256_or_si256(last, one), s_or_r)),
+            _mm256_cmpeq_epi8(_mm256_or_si256(before, one), n_or_o));
+        __m256i eol = _mm256_or_si256(_mm256_cmpeq_epi8(v, lf),
+                                      _mm256_cmpeq_epi8(v, cr));
+        uint32_t bits = (uint32_t) _mm256_movemask_epi8(
+            _mm256_or_si256(word, eol));
+
+        bits &= UINT32_MAX << seen;
+
+        for (; bits != 0; bits &= bits - 1) {
+            const uint8_t *at = p + __builtin_ctz(bits);
+
+            if (*at != '"') {
+                return at;
+            }
+
+            if (at - start < 7 || memcmp(at - 6, "tokens\"", 7) == 0
+                || memcmp(at - 6, "\"error\"", 7) == 0) {
+                return NULL;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+#endif
+
+/*
+ * Most events of a stream carry a piece of text and nothing to be read here.
+ * The end of the data at p where that is all of an event and dull; else NULL.
+ */
+static const uint8_t *skip_event(const struct hai_usage_scan *us,
+                                 const uint8_t *start, const uint8_t *p,
+                                 const uint8_t *end) {
+#if HAVE_AVX2
+    const uint8_t *eol, *next;
+
+    if (us->json != JSON_START || !__builtin_cpu_supports("avx2")) {
+        return NULL;
+    }
+
+    eol = find_dull_eol(start, p, end);
+
+    if (eol == NULL) {
+        return NULL;
+    }
+
+    next = eol + 1;
+
+    if (*eol == '\r' && next < end && *next == '\n') {
+        next++;
+    }
+
+    return next < end && (*next == '\n' || *next == '\r') ? eol : NULL;
+#else
+    (void) us, (void) start, (void) p, (void) end;
+
+    return NULL;
+#endif
+}
+
 /* The data of an event, its lines joined by LF, as JSON. */
 static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
                      const uint8_t *end) {
@@ -874,10 +978,14 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
             break;
 
         default:
-            eol = hai_sse_find_eol(start, p, end);
+            eol = us->line == LINE_DATA ? skip_event(us, start, p, end) : NULL;
 
-            if (us->line == LINE_DATA) {
-                json_feed(us, p, eol);
+            if (eol == NULL) {
+                eol = hai_sse_find_eol(start, p, end);
+
+                if (us->line == LINE_DATA) {
+                    json_feed(us, p, eol);
+                }
             }
 
             p = eol;

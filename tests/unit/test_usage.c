@@ -202,6 +202,66 @@ static void lines_of_events(void **state) {
         "data: {\"usage\":{\"prompt_tokens\":4}}\n\n", 4, -1, -1, false);
 }
 
+/* What is looked for at every place of a line, before and behind dull ones. */
+static void dull_events(void **state) {
+    static const struct {
+        const char *member;
+        struct expected e;
+    } cases[] = {
+        { "\"usage\":{\"prompt_tokens\":7}", { 7, -1, -1, false } },
+        { "\"usage\" : {\"output_tokens\" :8}", { -1, 8, -1, false } },
+        { "\"input_tokens\":9", { 9, -1, -1, false } },
+        { "\"usage\":{\"input_tokens_details\":{\"cached_tokens\":6}}",
+          { -1, -1, 6, false } },
+        { "\"type\":\"error\"", { -1, -1, -1, true } },
+        { "\"error\":{}", { -1, -1, -1, true } },
+        { "\"usage\":null", { NOTHING } },
+        { "\"error\":null", { NOTHING } },
+        { "\"max_tokens\":5,\"nor\":\"terror\"", { NOTHING } },
+    };
+    static const char *const ends[] = {
+        "\n\n", "\r\n\r\n", "\r\r", "\n\r",
+    };
+    char fill[101];
+    char text[600];
+
+    (void) state;
+
+    memset(fill, 'x', sizeof(fill) - 1);
+    fill[sizeof(fill) - 1] = '\0';
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (int before = 0; before < 100; before++) {
+            int n = snprintf(text, sizeof(text),
+                "data: {\"a\":1}%sdata: {\"a\":\"%.*s\",%s,\"b\":\"%.*s\"}%s"
+                "data:{\"logprobs\":[],\"choices\":\"nors\"}%s",
+                ends[i % 4], before, fill, cases[i].member, before * 37 % 100,
+                fill, ends[i % 4], ends[i % 4]);
+            size_t cut = (size_t) n * (size_t) before / 100;
+
+            for (int k = 0; k < 2; k++) {
+                struct hai_usage_scan us, portable;
+                size_t first = k == 0 ? (size_t) n : cut;
+
+                hai_usage_init(&us, HAI_USAGE_SSE);
+                portable_usage_init(&portable, HAI_USAGE_SSE);
+                feed(&us, &portable, text, first);
+                feed(&us, &portable, text + first, (size_t) n - first);
+                check_scan(&us, cases[i].e);
+                check_scan(&portable, cases[i].e);
+            }
+        }
+    }
+
+    /* a dull line that is not all of its event: it begins the JSON */
+    SSE("data: {\"a\":\"a line that is longer than a vector is\",\ndata: "
+        "\"usage\":{\"input_tokens\":5}}\n\n", 5, -1, -1, false);
+    SSE("data: {\"a\":\"a line that is longer than a vector is\"\r\ndata: "
+        ",\"usage\":{\"input_tokens\":5}}\r\n\r\n", 5, -1, -1, false);
+    SSE("data: {\"a\":{\"b\":\"a line that is longer than a vector is\"\n"
+        "data: ,\"usage\":{\"input_tokens\":5}}\n\n", NOTHING);
+}
+
 static void text_does_not_count(void **state) {
     (void) state;
 
@@ -346,6 +406,7 @@ int main(void) {
         cmocka_unit_test(anthropic_answers),
         cmocka_unit_test(streams),
         cmocka_unit_test(lines_of_events),
+        cmocka_unit_test(dull_events),
         cmocka_unit_test(text_does_not_count),
         cmocka_unit_test(numbers),
         cmocka_unit_test(backslashes),
