@@ -76,6 +76,10 @@ ngx_http_hoody_ai_access_handler(ngx_http_request_t *r)
         return ngx_http_hoody_ai_wait(r, ctx);
     }
 
+    if (ctx->judge.timer_set) {
+        ngx_del_timer(&ctx->judge);
+    }
+
     if (reason == NGX_HTTP_HOODY_AI_OK) {
         reason = ngx_http_hoody_ai_check_route(r, ctx);
     }
