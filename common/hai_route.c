@@ -1,7 +1,7 @@
 /*
  * The table is short: a linear search is all that is needed.  Nearly every
- * request is for a row without a wildcard, so these are compared first; no
- * path has a "*" in it.
+ * request is for a row without a wildcard, so these are compared first.  A
+ * path that spells a wildcard is no route: "*" is not in a segment's set.
  *
  * A pattern is matched segment by segment: "*" stands for exactly one
  * segment, "**" at the end for one or more.  Segments are made of unreserved
@@ -141,7 +141,7 @@ const struct hai_route *hai_route_find(const char *path, size_t len,
 
         if (r->len == len && (r->methods & (unsigned)method) &&
             memcmp(r->pattern, path, len) == 0) {
-            return r;
+            return memchr(path, '*', len) == NULL ? r : NULL;
         }
     }
 
