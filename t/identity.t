@@ -243,7 +243,7 @@ HSET hoody:{t}:container:zero number 0 addresses 127.0.0.3
 SADD hoody:{t}:containers dev-env big zero
 SADD hoody:{t}:ai:enabled dev-env big zero
 --- cases
-200 | Authorization: Bearer container-7
+200 | Authorization: Bearer container-7 | soon
 200 | x-api-key: container-7
 200 | Authorization: Bearer container-dev-env
 200 | Authorization: Bearer container-18446744073709551616000 | from=127.0.0.2
@@ -284,7 +284,7 @@ SADD hoody:{t}:ai:enabled one two
 401 | Authorization: Bearer container-7
 401 | Authorization: Bearer container-7 | from=127.0.0.2
 > HSET hoody:{t}:container:two number 9
-200 | Authorization: Bearer container-7
+200 | Authorization: Bearer container-7 | soon
 200 | Authorization: Bearer container-9 | from=127.0.0.2
 
 
@@ -296,13 +296,13 @@ HSET hoody:{t}:container:dev-env number 42 addresses 127.0.0.2
 SADD hoody:{t}:containers 42 dev-env
 SADD hoody:{t}:ai:enabled 42 dev-env
 --- cases
-200 | Authorization: Bearer container-42
+200 | Authorization: Bearer container-42 | soon
 401 | Authorization: Bearer container-42 | from=127.0.0.2
 200 | Authorization: Bearer container-7
 200 | Authorization: Bearer container-dev-env | from=127.0.0.2
 > DEL hoody:{t}:container:42
 > SREM hoody:{t}:containers 42
-401 | Authorization: Bearer container-42
+401 | Authorization: Bearer container-42 | soon
 200 | Authorization: Bearer container-42 | from=127.0.0.2
 
 
@@ -313,7 +313,7 @@ HSET hoody:{t}:container:007 addresses 127.0.0.1
 SADD hoody:{t}:containers 007
 SADD hoody:{t}:ai:enabled 007
 --- cases
-200 | Authorization: Bearer container-007
+200 | Authorization: Bearer container-007 | soon
 401 | Authorization: Bearer container-7
 
 
@@ -327,7 +327,7 @@ SADD hoody:{t}:ai:enabled 7
 403 | Authorization: Bearer container-7 | code=ai_disabled
 403 | Authorization: Bearer container-dev-env | code=ai_disabled
 > SADD hoody:{t}:ai:enabled dev-env
-200 | Authorization: Bearer container-7
+200 | Authorization: Bearer container-7 | soon
 
 
 

@@ -60,6 +60,7 @@ use IO::Select;
 use IO::Socket::IP;
 use IO::Socket::UNIX;
 use JSON::PP ();
+use POSIX ();
 use Test::More ();
 use Time::HiRes ();
 
@@ -68,7 +69,7 @@ use Test::Nginx::Socket ();
 
 use base 'Exporter';
 
-our @EXPORT = qw(body_of config exchange fixture_key fixture_keys
+our @EXPORT = qw(body_of config exchange fixture_key fixture_keys later
     provider_requests redis secret_folder start_provider start_server);
 
 my $CHAT = '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}';
@@ -193,6 +194,22 @@ sub commands {
     $text =~ s/\{t\}/{$server}/g;
     redis($_) for grep { /\S/ && !/^\s*#/ } split /\n/, $text;
     redis('PING');
+}
+
+# A command that is given later, while the test waits for an answer.
+sub later {
+    my ($seconds, $command) = @_;
+    my $pid = fork() // die "fork: $!\n";
+
+    if ($pid == 0) {
+        # a connection of its own; the other one is the parent's
+        undef $redis;
+        Time::HiRes::sleep($seconds);
+        eval { redis($command) };
+        POSIX::_exit(0);
+    }
+
+    return $pid;
 }
 
 sub forget {
