@@ -185,8 +185,9 @@ const ask = (token, headers) => new Promise((resolve) => {
        : 'broken')));
   s.end(process.argv[2]);
 });
-Promise.all([ask('dev-env', { 'x-sample-chunks': '20', 'x-sample-delay': '50' }),
-             ask('7', { 'x-sample-chunks': '1000', 'x-sample-delay': '50' })])
+const delay = { 'x-sample-delay': '50' };
+Promise.all([ask('dev-env', { 'x-sample-chunks': '20', ...delay }),
+             ask('7', { 'x-sample-chunks': '1000', ...delay })])
   .then((all) => { console.log(all.join(', ')); h2.close(); });
 END
 

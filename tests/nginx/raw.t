@@ -303,7 +303,8 @@ check('noise', join('', map { chr((7 * $_ * $_ + 13) % 256) } 1 .. 3000),
 {
     my $client = $s->client;
 
-    $client->send("POST $uri HTTP/1.1\r\n${auth}Expect: 100-continue\r\n$cl\r\n");
+    $client->send("POST $uri HTTP/1.1\r\n${auth}Expect: 100-continue\r\n"
+        . "$cl\r\n");
     $client->fill(1);
     like($client->{in}, qr{^HTTP/1.1 100 }, '100 Continue');
     $client->send($body);

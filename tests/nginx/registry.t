@@ -93,8 +93,9 @@ sub writes {
         ['and its reverse', 200, ['MULTI'], ['HSET', $c, @field],
             ['SADD', $gate, 'dev-env'],
             ['SADD', $k->('containers'), 'dev-env'], ['EXEC']],
-        ['a script', 403, ['EVAL', "return redis.call('SREM', KEYS[1], ARGV[1])",
-            1, $gate, 'dev-env']],
+        ['a script', 403, ['EVAL',
+            "return redis.call('SREM', KEYS[1], ARGV[1])", 1, $gate,
+            'dev-env']],
         ['another script', 200, ['EVAL',
             "return redis.call('SADD', KEYS[1], ARGV[1])", 1, $gate,
             'dev-env']],
@@ -248,7 +249,8 @@ sub writes {
     $s = HoodyAI::System->new;
     $client = undef;
 
-    my $password = 'hai-redis-' . join '', map { sprintf '%x', rand 16 } 1 .. 20;
+    my $password = 'hai-redis-'
+        . join '', map { sprintf '%x', rand 16 } 1 .. 20;
     my $file = $s->secret('redis', $password);
     my $acl = "$s->{secrets}/redis.acl";
     my $hash = sha256_hex($password);

@@ -245,7 +245,8 @@ sub cut {
 for (['openai', '/v1/chat/completions',
       qr/\A(?:data: \{"id.*?\n\n)*data: (\{"error".*\})\n\n\z/s],
      ['anthropic', '/anthropic/v1/messages',
-      qr/\A(?:event: (?!error)\w+\ndata: .*?\n\n)*event: error\ndata: (.*)\n\n\z/s])
+      qr/\A(?:event:[ ](?!error)\w+\ndata:[ ].*?\n\n)*
+         event:[ ]error\ndata:[ ](.*)\n\n\z/xs])
 {
     my ($name, $uri, $shape) = @$_;
     my $before = aborts();
