@@ -17,13 +17,6 @@
 #define NGX_HTTP_HOODY_AI_H_ENCODING  8   /* only identity is understood */
 
 
-/* lengths of the names below */
-
-#define NGX_HTTP_HOODY_AI_H_LENGTHS                                           \
-    ((1U << 6) | (1U << 7) | (1U << 9) | (1U << 13) | (1U << 14)              \
-     | (1U << 15) | (1U << 16) | (1U << 17) | (1U << 19) | (1U << 22))
-
-
 typedef struct {
     ngx_str_t    name;
     ngx_uint_t   flags;
@@ -38,43 +31,57 @@ static ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_realip(
     ngx_http_request_t *r);
 
 
+/* by the length of their names, shortest first */
+
 static ngx_http_hoody_ai_header_t  ngx_http_hoody_ai_headers[] = {
 
-    { ngx_string("authorization"),
-      NGX_HTTP_HOODY_AI_H_HIDE|NGX_HTTP_HOODY_AI_H_BEARER },
+    { ngx_string("cookie"), NGX_HTTP_HOODY_AI_H_HIDE },
+
+    { ngx_string("api-key"), NGX_HTTP_HOODY_AI_H_HIDE },
+
+    /* RFC 9110, 7.8: no other protocol on this connection */
+
+    { ngx_string("upgrade"), NGX_HTTP_HOODY_AI_H_HIDE },
 
     { ngx_string("x-api-key"),
       NGX_HTTP_HOODY_AI_H_HIDE|NGX_HTTP_HOODY_AI_H_KEY },
 
-    { ngx_string("api-key"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("authorization"),
+      NGX_HTTP_HOODY_AI_H_HIDE|NGX_HTTP_HOODY_AI_H_BEARER },
+
+    /* a server behind us must not read another route out of the request */
+
+    { ngx_string("x-http-method"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("x-rewrite-url"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("x-original-url"), NGX_HTTP_HOODY_AI_H_HIDE },
+
     { ngx_string("x-goog-api-key"), NGX_HTTP_HOODY_AI_H_HIDE },
-    { ngx_string("cookie"), NGX_HTTP_HOODY_AI_H_HIDE },
-    { ngx_string("proxy-authorization"), NGX_HTTP_HOODY_AI_H_HIDE },
 
     /* whose account is billed is the operator's choice */
 
-    { ngx_string("openai-organization"), NGX_HTTP_HOODY_AI_H_HIDE },
     { ngx_string("openai-project"), NGX_HTTP_HOODY_AI_H_HIDE },
 
     /* answers have to be readable for the key mask and the usage */
 
     { ngx_string("accept-encoding"), NGX_HTTP_HOODY_AI_H_HIDE },
 
-    /* RFC 9110, 7.8: no other protocol on this connection */
-
-    { ngx_string("upgrade"), NGX_HTTP_HOODY_AI_H_HIDE },
-
-    /* a server behind us must not read another route out of the request */
-
-    { ngx_string("x-http-method-override"), NGX_HTTP_HOODY_AI_H_HIDE },
-    { ngx_string("x-http-method"), NGX_HTTP_HOODY_AI_H_HIDE },
-    { ngx_string("x-method-override"), NGX_HTTP_HOODY_AI_H_HIDE },
-    { ngx_string("x-original-url"), NGX_HTTP_HOODY_AI_H_HIDE },
-    { ngx_string("x-rewrite-url"), NGX_HTTP_HOODY_AI_H_HIDE },
-
     { ngx_string("content-encoding"), NGX_HTTP_HOODY_AI_H_ENCODING },
 
+    { ngx_string("x-method-override"), NGX_HTTP_HOODY_AI_H_HIDE },
+
+    { ngx_string("openai-organization"), NGX_HTTP_HOODY_AI_H_HIDE },
+    { ngx_string("proxy-authorization"), NGX_HTTP_HOODY_AI_H_HIDE },
+
+    { ngx_string("x-http-method-override"), NGX_HTTP_HOODY_AI_H_HIDE },
+
     { ngx_null_string, 0 }
+};
+
+/* for each length where its names begin in the table; 16 is the last row */
+
+static uint8_t  ngx_http_hoody_ai_header_index[] = {
+    16, 16, 16, 16, 16, 16, 0, 1, 16, 3, 16, 16,
+    16, 4, 7, 10, 11, 12, 16, 13, 16, 16, 15
 };
 
 
@@ -114,24 +121,21 @@ ngx_http_hoody_ai_identify(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 
         /* most headers are ruled out by the length of their name */
 
-        if (h[i].key.len > 31
-            || !(NGX_HTTP_HOODY_AI_H_LENGTHS & (1U << h[i].key.len)))
-        {
+        if (h[i].key.len >= sizeof(ngx_http_hoody_ai_header_index)) {
             continue;
         }
 
-        for (hh = ngx_http_hoody_ai_headers; hh->name.len; hh++) {
+        hh = &ngx_http_hoody_ai_headers
+                              [ngx_http_hoody_ai_header_index[h[i].key.len]];
 
-            if (hh->name.len == h[i].key.len
-                && hh->name.data[0] == h[i].lowcase_key[0]
-                && ngx_memcmp(hh->name.data, h[i].lowcase_key, hh->name.len)
-                   == 0)
-            {
-                break;
-            }
+        while (hh->name.len == h[i].key.len
+               && ngx_memcmp(hh->name.data, h[i].lowcase_key, hh->name.len)
+                  != 0)
+        {
+            hh++;
         }
 
-        if (hh->flags == 0) {
+        if (hh->name.len != h[i].key.len) {
             continue;
         }
 

@@ -425,7 +425,7 @@ ngx_http_hoody_ai_is_credential(u_char *p, size_t len,
 
     for (name = names; name->len; name++) {
 
-        if (name->data[0] == ngx_tolower(p[0]) && name->len <= len
+        if (name->len <= len && p[name->len - 1] == ':'
             && ngx_strncasecmp(name->data, p, name->len) == 0)
         {
             return 1;
@@ -981,7 +981,8 @@ ngx_http_hoody_ai_check_answer(ngx_http_request_t *r,
     ngx_table_elt_t      *h;
     ngx_http_upstream_t  *u;
 
-    static u_char  lowcase[] = "x-provider-request-id";
+    static u_char      lowcase[] = "x-provider-request-id";
+    static ngx_uint_t  hash;
 
     u = r->upstream;
 
@@ -1027,7 +1028,12 @@ ngx_http_hoody_ai_check_answer(ngx_http_request_t *r,
 
                 ngx_str_set(&h[i].key, "X-Provider-Request-Id");
                 h[i].lowcase_key = lowcase;
-                h[i].hash = ngx_hash_key(lowcase, sizeof(lowcase) - 1);
+
+                if (hash == 0) {
+                    hash = ngx_hash_key(lowcase, sizeof(lowcase) - 1);
+                }
+
+                h[i].hash = hash;
                 ctx->provider_id_named = 1;
             }
 
