@@ -68,8 +68,9 @@ static void redis(int fd, const char *command, const char *key,
 
     len = snprintf(line, sizeof(line), "%s %s %s\r\n", command, key, member);
 
-    if (len >= (int) sizeof(line) ||
-        send(fd, line, (size_t) len, MSG_NOSIGNAL) != len) {
+    if (len >= (int) sizeof(line)
+        || send(fd, line, (size_t) len, MSG_NOSIGNAL) != len)
+    {
         hai_bench_die("cannot send to Redis");
     }
 
@@ -154,8 +155,9 @@ int main(int argc, char **argv) {
         }
     }
 
-    if (redis_address == NULL || key == NULL || member == NULL ||
-        address == NULL || file == NULL || optind != argc) {
+    if (redis_address == NULL || key == NULL || member == NULL
+        || address == NULL || file == NULL || optind != argc)
+    {
         fputs(usage, stderr);
         return 2;
     }

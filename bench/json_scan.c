@@ -31,38 +31,41 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    { "prose", {
-        "The gateway reads a body once and keeps no tree of it. ",
-        "Most of what a model is asked is plain text like this sentence, ",
-        "with commas, full stops and the odd (bracketed) remark; ",
-        "a quarter of the words are short and none needs an escape. ",
-        NULL }, NULL },
-    { "agent", { /* an escape every 40 to 80 bytes */
-        "    if (request == NULL || request->state != STATE_READY) {\\n",
-        "        return refuse(request, \\\"not ready yet, try later\\\");\\n",
-        "    }\\n",
-        "The function above is called from the event loop of the worker,\\n",
-        "so it must not wait for anything that could take longer.\\n\\n",
-        NULL }, NULL },
-    { "cjk", {
-        "\u7f51\u5173\u53ea\u8bfb\u53d6\u4e00\u6b21\u8bf7\u6c42\u4f53\uff0c",
-        "\u4e0d\u4fdd\u7559\u8bed\u6cd5\u6811\u3002\u5927\u90e8\u5206\u5185",
-        "\u5bb9\u662f\u666e\u901a\u6587\u672c\u3002",
-        NULL }, NULL },
-    { "mixed", {
-        "Gr\u00fc\u00dfe aus K\u00f6ln, d\u00e9j\u00e0 vu, caf\u00e9s ",
-        "and plain words between, \u2014 \u201cquoted\u201d \U0001F600 ok. ",
-        NULL }, NULL },
-    { "escapes", { /* one in three bytes */
-        "\\\"a\\\":\\\"b\\\",\\n\\t\\\"c\\\\d\\\":[1,2]\\n",
-        NULL }, NULL },
-    { "u-escapes", {
-        "\\u7f51\\u5173\\u53ea\\u8bfb\\u53d6\\u4e00\\u6b21 ",
-        NULL }, NULL },
-    { "tokens", { NULL },
-      "{\"type\":\"text\",\"text\":\"hi\",\"id\":12,\"ok\":true,"
-      "\"annotations\":[],\"n\":[1,2,-3.5]}" }
-};
+    {"prose",
+     {"The gateway reads a body once and keeps no tree of it. ",
+      "Most of what a model is asked is plain text like this sentence, ",
+      "with commas, full stops and the odd (bracketed) remark; ",
+      "a quarter of the words are short and none needs an escape. ", NULL},
+     NULL},
+    {"agent",
+     {/* an escape every 40 to 80 bytes */
+      "    if (request == NULL || request->state != STATE_READY) {\\n",
+      "        return refuse(request, \\\"not ready yet, try later\\\");\\n",
+      "    }\\n",
+      "The function above is called from the event loop of the worker,\\n",
+      "so it must not wait for anything that could take longer.\\n\\n", NULL},
+     NULL},
+    {"cjk",
+     {"\u7f51\u5173\u53ea\u8bfb\u53d6\u4e00\u6b21\u8bf7\u6c42\u4f53\uff0c",
+      "\u4e0d\u4fdd\u7559\u8bed\u6cd5\u6811\u3002\u5927\u90e8\u5206\u5185",
+      "\u5bb9\u662f\u666e\u901a\u6587\u672c\u3002", NULL},
+     NULL},
+    {"mixed",
+     {"Gr\u00fc\u00dfe aus K\u00f6ln, d\u00e9j\u00e0 vu, caf\u00e9s ",
+      "and plain words between, \u2014 \u201cquoted\u201d \U0001F600 ok. ",
+      NULL},
+     NULL},
+    {"escapes",
+     {/* one in three bytes */
+      "\\\"a\\\":\\\"b\\\",\\n\\t\\\"c\\\\d\\\":[1,2]\\n", NULL},
+     NULL},
+    {"u-escapes",
+     {"\\u7f51\\u5173\\u53ea\\u8bfb\\u53d6\\u4e00\\u6b21 ", NULL},
+     NULL},
+    {"tokens",
+     {NULL},
+     "{\"type\":\"text\",\"text\":\"hi\",\"id\":12,\"ok\":true,"
+     "\"annotations\":[],\"n\":[1,2,-3.5]}"}};
 
 static void append(struct buffer *b, const char *s) {
     size_t n = strlen(s);
@@ -80,8 +83,7 @@ static void append(struct buffer *b, const char *s) {
 }
 
 /* A chat body of at least about len bytes. */
-static void make_body(struct buffer *b, const struct shape *shape,
-                      size_t len) {
+static void make_body(struct buffer *b, const struct shape *shape, size_t len) {
     size_t message = len > 8192 ? 4096 : len / 2, from;
     bool first = true;
 
@@ -129,7 +131,8 @@ static double now_ns(void) {
 static void scan(struct hai_json *js, const struct buffer *b) {
     hai_json_reset(js);
     if (hai_json_feed(js, b->data, b->len) != HAI_JSON_OK
-        || hai_json_finish(js) != HAI_JSON_OK) {
+        || hai_json_finish(js) != HAI_JSON_OK)
+    {
         fprintf(stderr, "refused: %s\n",
                 hai_json_strerror(hai_json_finish(js)));
         exit(1);
@@ -157,8 +160,8 @@ static double measure(struct hai_json *js, const struct buffer *b) {
 }
 
 int main(void) {
-    static const size_t sizes[] = { 1024, 32 * 1024, 1024 * 1024 };
-    struct buffer b = { NULL, 0, 0 };
+    static const size_t sizes[] = {1024, 32 * 1024, 1024 * 1024};
+    struct buffer b = {NULL, 0, 0};
     struct hai_json *js = hai_json_new();
     double ns;
 

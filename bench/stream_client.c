@@ -27,7 +27,7 @@
 
 struct stream {
     int fd;
-    bool began; /* its first chunk has come */
+    bool began;    /* its first chunk has come */
     bool counting; /* behind an @, digits may come */
     uint64_t made;
 };
@@ -124,8 +124,9 @@ static void receive(struct client *client, struct stream *s) {
         hai_bench_die("the server closed a stream");
     }
 
-    if (first && n > 12 && memcmp(data, "HTTP/1.1 ", 9) == 0 &&
-        memcmp(data + 9, "200", 3) != 0) {
+    if (first && n > 12 && memcmp(data, "HTTP/1.1 ", 9) == 0
+        && memcmp(data + 9, "200", 3) != 0)
+    {
         hai_bench_die("unexpected answer:\n%.*s", (int) n, data);
     }
 
@@ -138,8 +139,9 @@ static void turn(struct client *client, uint64_t until, bool beginning) {
     uint64_t now;
     int i, n;
 
-    while ((now = hai_bench_now()) < until &&
-           !(beginning && client->began == client->streams)) {
+    while ((now = hai_bench_now()) < until
+           && !(beginning && client->began == client->streams))
+    {
 
         n = epoll_wait(client->epoll, events, 256,
                        (int) ((until - now) / 1000000) + 1);

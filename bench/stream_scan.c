@@ -58,8 +58,9 @@ static void add(struct sample *s, const char *text, size_t len) {
 }
 
 static const char *const words[] = {
-    " the", " gateway", " reads", " each", " event", ",", " once", " and",
-    " keeps", " nothing", " of", " it", ".", "\\n\\n", " \\\"usage\\\"", " So",
+    " the",  " gateway", " reads",         " each",    " event", ",",
+    " once", " and",     " keeps",         " nothing", " of",    " it",
+    ".",     "\\n\\n",   " \\\"usage\\\"", " So",
 };
 
 static const char *word(size_t i) {
@@ -74,17 +75,20 @@ static void openai_stream(struct sample *s) {
     s->kind = HAI_USAGE_SSE;
 
     while (s->n < PIECES - 1) {
-        n = snprintf(text, sizeof(text),
+        n = snprintf(
+            text, sizeof(text),
             "data: {\"id\":\"chatcmpl-BqUz4kDcXw0TzjN2m7ZQyVb1rL9aE\","
             "\"object\":\"chat.completion.chunk\",\"created\":1752061234,"
             "\"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\","
             "\"system_fingerprint\":\"fp_a288987b44\",\"choices\":[{"
             "\"index\":0,\"delta\":{\"content\":\"%s\"},\"logprobs\":null,"
-            "\"finish_reason\":null}],\"usage\":null}\n\n", word(s->n));
+            "\"finish_reason\":null}],\"usage\":null}\n\n",
+            word(s->n));
         add(s, text, (size_t) n);
     }
 
-    n = snprintf(text, sizeof(text),
+    n = snprintf(
+        text, sizeof(text),
         "data: {\"id\":\"chatcmpl-BqUz4kDcXw0TzjN2m7ZQyVb1rL9aE\","
         "\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{"
         "\"prompt_tokens\":1019,\"completion_tokens\":63,"
@@ -100,7 +104,8 @@ static void anthropic_stream(struct sample *s) {
     s->name = "anthropic stream";
     s->kind = HAI_USAGE_SSE;
 
-    n = snprintf(text, sizeof(text),
+    n = snprintf(
+        text, sizeof(text),
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{"
         "\"id\":\"msg_01XFDUDYJgAACzvnptvVoYEL\",\"type\":\"message\","
         "\"role\":\"assistant\",\"model\":\"claude-sonnet-4-20250514\","
@@ -110,13 +115,15 @@ static void anthropic_stream(struct sample *s) {
 
     while (s->n < PIECES - 1) {
         n = snprintf(text, sizeof(text),
-            "event: content_block_delta\ndata: {\"type\":"
-            "\"content_block_delta\",\"index\":0,\"delta\":{\"type\":"
-            "\"text_delta\",\"text\":\"%s\"}}\n\n", word(s->n));
+                     "event: content_block_delta\ndata: {\"type\":"
+                     "\"content_block_delta\",\"index\":0,\"delta\":{\"type\":"
+                     "\"text_delta\",\"text\":\"%s\"}}\n\n",
+                     word(s->n));
         add(s, text, (size_t) n);
     }
 
-    n = snprintf(text, sizeof(text),
+    n = snprintf(
+        text, sizeof(text),
         "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{"
         "\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{"
         "\"output_tokens\":63}}\n\nevent: message_stop\n"
@@ -131,7 +138,8 @@ static void answer(struct sample *s, const char *name, size_t size) {
     s->name = name;
     s->kind = HAI_USAGE_JSON;
 
-    n = (size_t) snprintf(text, sizeof(text),
+    n = (size_t) snprintf(
+        text, sizeof(text),
         "{\"id\":\"chatcmpl-BqUz4kDcXw0TzjN2m7ZQyVb1rL9aE\",\"object\":"
         "\"chat.completion\",\"created\":1752061234,\"model\":"
         "\"gpt-4o-2024-08-06\",\"choices\":[{\"index\":0,\"message\":{"
@@ -141,7 +149,8 @@ static void answer(struct sample *s, const char *name, size_t size) {
         n += (size_t) snprintf(text + n, sizeof(text) - n, "%s", word(i));
     }
 
-    n += (size_t) snprintf(text + n, sizeof(text) - n,
+    n += (size_t) snprintf(
+        text + n, sizeof(text) - n,
         "\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,"
         "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1019,"
         "\"completion_tokens\":63,\"total_tokens\":1082,"
@@ -178,7 +187,8 @@ static void scan_usage(const struct hai_mask *m, struct sample *s) {
     }
 
     if (us.usage.input_tokens != 1019 || us.usage.output_tokens != 63
-        || us.usage.cached_tokens != 512) {
+        || us.usage.cached_tokens != 512)
+    {
         fprintf(stderr, "%s: wrong usage\n", s->name);
         exit(1);
     }

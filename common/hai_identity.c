@@ -20,8 +20,8 @@ static bool is_digit(char c) {
 }
 
 static bool is_name_char(char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || is_digit(c) ||
-           c == '_' || c == '-';
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || is_digit(c)
+           || c == '_' || c == '-';
 }
 
 bool hai_name_valid(const char *s, size_t len) {
@@ -52,8 +52,8 @@ bool hai_number_valid(const char *s, size_t len) {
 }
 
 int hai_token_parse(const char *s, size_t len, struct hai_slice *x) {
-    if (len <= TOKEN_PREFIX_LEN ||
-        memcmp(s, TOKEN_PREFIX, TOKEN_PREFIX_LEN) != 0) {
+    if (len <= TOKEN_PREFIX_LEN
+        || memcmp(s, TOKEN_PREFIX, TOKEN_PREFIX_LEN) != 0) {
         return -1;
     }
     s += TOKEN_PREFIX_LEN;
@@ -74,7 +74,7 @@ int hai_bearer_parse(const char *s, size_t len, struct hai_slice *x) {
         /* ASCII only: no locale may widen what counts as the scheme */
         char c = s[i];
         if (c >= 'A' && c <= 'Z') {
-            c = (char)(c + ('a' - 'A'));
+            c = (char) (c + ('a' - 'A'));
         }
         if (c != BEARER[i]) {
             return -1;
@@ -140,7 +140,7 @@ static unsigned parse_bits(const char *s, size_t len) {
         if (!is_digit(s[i])) {
             return 0;
         }
-        bits = bits * 10 + (unsigned)(s[i] - '0');
+        bits = bits * 10 + (unsigned) (s[i] - '0');
     }
     return bits;
 }
@@ -148,11 +148,12 @@ static unsigned parse_bits(const char *s, size_t len) {
 int hai_addr_parse(const char *s, size_t len, struct hai_addr *addr) {
     char text[INET6_ADDRSTRLEN];
     const char *slash = memchr(s, '/', len);
-    size_t text_len = slash != NULL ? (size_t)(slash - s) : len;
+    size_t text_len = slash != NULL ? (size_t) (slash - s) : len;
     unsigned bits = 0;
 
-    if (text_len == 0 || text_len >= sizeof(text) ||
-        memchr(s, '\0', text_len) != NULL) {
+    if (text_len == 0 || text_len >= sizeof(text)
+        || memchr(s, '\0', text_len) != NULL)
+    {
         return -1;
     }
     memcpy(text, s, text_len);
@@ -195,7 +196,7 @@ int hai_addr_parse(const char *s, size_t len, struct hai_addr *addr) {
     if (!tail_is_zero(addr->bytes, addr->len, bits)) {
         return -1;
     }
-    addr->bits = (uint8_t)bits;
+    addr->bits = (uint8_t) bits;
     return 0;
 }
 
@@ -213,20 +214,20 @@ bool hai_addr_match(const struct hai_addr *prefix, const uint8_t *bytes,
     if (rest == 0) {
         return true;
     }
-    return ((prefix->bytes[whole] ^ bytes[whole]) & (0xff00 >> rest) & 0xff) ==
-           0;
+    return ((prefix->bytes[whole] ^ bytes[whole]) & (0xff00 >> rest) & 0xff)
+           == 0;
 }
 
 /* The length of the path component that starts at s. */
 static size_t component(const char *s, size_t len) {
     const char *slash = memchr(s, '/', len);
 
-    return slash != NULL ? (size_t)(slash - s) : len;
+    return slash != NULL ? (size_t) (slash - s) : len;
 }
 
 static bool is_dots(const char *s, size_t len) {
-    return (len == 1 && s[0] == '.') ||
-           (len == 2 && s[0] == '.' && s[1] == '.');
+    return (len == 1 && s[0] == '.')
+           || (len == 2 && s[0] == '.' && s[1] == '.');
 }
 
 /* "/a/b": absolute, not the root, no empty component, no dots. */
@@ -253,8 +254,9 @@ static bool absolute_valid(const char *s, size_t len) {
 enum hai_cgroup_match hai_cgroup_match(const char *reg, size_t reg_len,
                                        const char *path, size_t path_len,
                                        size_t *at) {
-    if (reg_len == 0 || path_len == 0 || path[0] != '/' ||
-        memchr(reg, '\0', reg_len) != NULL) {
+    if (reg_len == 0 || path_len == 0 || path[0] != '/'
+        || memchr(reg, '\0', reg_len) != NULL)
+    {
         return HAI_CGROUP_NO;
     }
 
@@ -268,8 +270,9 @@ enum hai_cgroup_match hai_cgroup_match(const char *reg, size_t reg_len,
     }
 
     if (reg[0] == '/') {
-        if (!absolute_valid(reg, reg_len) || reg_len > path_len ||
-            memcmp(reg, path, reg_len) != 0) {
+        if (!absolute_valid(reg, reg_len) || reg_len > path_len
+            || memcmp(reg, path, reg_len) != 0)
+        {
             return HAI_CGROUP_NO;
         }
         if (reg_len < path_len && path[reg_len] != '/') {

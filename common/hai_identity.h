@@ -60,8 +60,8 @@ size_t hai_addr_unmap(uint8_t bytes[16]);
 
 enum hai_cgroup_match {
     HAI_CGROUP_NO,
-    HAI_CGROUP_PATH,  /* absolute registered path is a prefix of the peer's */
-    HAI_CGROUP_BARE   /* a bare name is one component: the caller must check
+    HAI_CGROUP_PATH, /* absolute registered path is a prefix of the peer's */
+    HAI_CGROUP_BARE  /* a bare name is one component: the caller must check
                          the owner of the parent and the outer components */
 };
 

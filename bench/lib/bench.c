@@ -66,8 +66,9 @@ uint64_t hai_bench_memory(long pid, const char *field) {
     }
 
     while (fgets(line, sizeof(line), f) != NULL) {
-        if (strncmp(line, field, len) == 0 && line[len] == ':' &&
-            sscanf(line + len + 1, "%llu kB", &kb) == 1) {
+        if (strncmp(line, field, len) == 0 && line[len] == ':'
+            && sscanf(line + len + 1, "%llu kB", &kb) == 1)
+        {
             fclose(f);
             return kb * 1024;
         }
@@ -172,8 +173,8 @@ bool hai_bench_answer_complete(char *answer, size_t received,
     }
 
     if (*expected == SIZE_MAX) {
-        return received >= sizeof(last) &&
-               memcmp(answer + received - 5, last, 5) == 0;
+        return received >= sizeof(last)
+               && memcmp(answer + received - 5, last, 5) == 0;
     }
 
     return received >= *expected;

@@ -5,9 +5,9 @@
 #include "json.h"
 
 #define KEEP (16 * 1024)
-#define EVENT_MAX ((size_t)512 * 1024 * 1024)
+#define EVENT_MAX ((size_t) 512 * 1024 * 1024)
 #define TEXT_SLICE 4096
-#define TEXT_MAX ((size_t)HAI_SP_MAX_BODY * 3 + 1024)
+#define TEXT_MAX ((size_t) HAI_SP_MAX_BODY * 3 + 1024)
 #define BYTES_A_CHUNK 16
 #define DEFAULT_CHUNKS 8
 
@@ -94,8 +94,7 @@ static void put_utf8(struct hai_sp_buf *b, struct hai_sp_slice s) {
     hai_sp_buf_put(b, s.p + run, i - run);
 }
 
-static void put_headers(struct hai_sp_buf *b,
-                        const struct hai_sp_request *r) {
+static void put_headers(struct hai_sp_buf *b, const struct hai_sp_request *r) {
     unsigned i;
 
     for (i = 0; i < r->nheaders; i++) {
@@ -125,8 +124,7 @@ static void cut(struct hai_sp_answer *a, uint64_t chunks) {
     a->chunk_size = (a->text.len + chunks - 1) / chunks;
 }
 
-static void choose_text(struct hai_sp_answer *a,
-                        const struct hai_sp_control *c,
+static void choose_text(struct hai_sp_answer *a, const struct hai_sp_control *c,
                         const struct hai_sp_request *r,
                         struct hai_sp_slice key) {
     switch (c->echo) {
@@ -178,8 +176,7 @@ static void choose_text(struct hai_sp_answer *a,
     }
 }
 
-int hai_sp_answer_text(struct hai_sp_answer *a,
-                       const struct hai_sp_control *c,
+int hai_sp_answer_text(struct hai_sp_answer *a, const struct hai_sp_control *c,
                        const struct hai_sp_request *r,
                        struct hai_sp_slice key) {
     if (a->tool) {
@@ -240,7 +237,7 @@ static uint64_t align(const struct hai_sp_answer *a, uint64_t at) {
     const struct hai_sp_text *t = &a->text;
 
     while (at < t->len && !t->plain
-           && ((unsigned char)t->pattern[at % t->period] & 0xC0) == 0x80)
+           && ((unsigned char) t->pattern[at % t->period] & 0xC0) == 0x80)
     {
         at++;
     }
@@ -330,7 +327,7 @@ void hai_sp_answer_fail(struct hai_sp_answer *a) {
 
 static void emit_text(struct hai_sp_answer *a, struct hai_sp_buf *out) {
     const struct hai_sp_text *t = &a->text;
-    size_t at = (size_t)(a->from % t->period);
+    size_t at = (size_t) (a->from % t->period);
     uint64_t stop = a->from + TEXT_SLICE;
     size_t n;
 
@@ -340,7 +337,7 @@ static void emit_text(struct hai_sp_answer *a, struct hai_sp_buf *out) {
     if (stop > a->to) {
         stop = a->to;
     }
-    n = (size_t)(stop - a->from);
+    n = (size_t) (stop - a->from);
     if (n > t->period - at) {
         n = t->period - at;
     }
@@ -352,8 +349,8 @@ static void emit_text(struct hai_sp_answer *a, struct hai_sp_buf *out) {
     a->from += n;
 }
 
-static size_t emit_part(const struct hai_sp_buf *part, size_t sent,
-                        size_t room, struct hai_sp_buf *out) {
+static size_t emit_part(const struct hai_sp_buf *part, size_t sent, size_t room,
+                        struct hai_sp_buf *out) {
     size_t n = part->len - sent;
 
     if (n > room) {

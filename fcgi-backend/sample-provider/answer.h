@@ -58,7 +58,7 @@ struct hai_sp_answer {
 
     struct hai_sp_text text;
     struct hai_sp_buf text_own;
-    bool tool; /* the text is the arguments of a call */
+    bool tool;                   /* the text is the arguments of a call */
     struct hai_sp_buf tool_name; /* escaped */
 
     uint64_t usage_in;
@@ -98,10 +98,8 @@ void hai_sp_answer_reset(struct hai_sp_answer *a);
  * client asked.  "key" is the API key that arrived.  Returns 0, or -1 without
  * memory.
  */
-int hai_sp_answer_text(struct hai_sp_answer *a,
-                       const struct hai_sp_control *c,
-                       const struct hai_sp_request *r,
-                       struct hai_sp_slice key);
+int hai_sp_answer_text(struct hai_sp_answer *a, const struct hai_sp_control *c,
+                       const struct hai_sp_request *r, struct hai_sp_slice key);
 
 /* Bytes of a whole answer's body (step OPEN, not a stream). */
 uint64_t hai_sp_answer_length(const struct hai_sp_answer *a);

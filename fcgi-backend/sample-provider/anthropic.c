@@ -92,8 +92,8 @@ static void message_delta(struct hai_sp_answer *a) {
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
         HAI_SP_PUT(b, "@");
-        hai_sp_buf_putu(b, (uint64_t)ts.tv_sec * 1000000000
-                               + (uint64_t)ts.tv_nsec);
+        hai_sp_buf_putu(b, (uint64_t) ts.tv_sec * 1000000000
+                               + (uint64_t) ts.tv_nsec);
         HAI_SP_PUT(b, "@");
     }
     HAI_SP_PUT(&a->post, "\"}}\n\n");

@@ -25,7 +25,7 @@ struct call {
 
 int hai_sp_ids_init(struct hai_sp_ids *ids) {
     return getrandom(&ids->state, sizeof(ids->state), 0)
-                   == (ssize_t)sizeof(ids->state)
+                   == (ssize_t) sizeof(ids->state)
                ? 0
                : -1;
 }
@@ -63,7 +63,7 @@ struct hai_sp_slice hai_sp_api_path(const struct hai_sp_request *r) {
     const char *query = memchr(s.p, '?', s.n);
 
     if (query != NULL) {
-        s.n = (size_t)(query - s.p);
+        s.n = (size_t) (query - s.p);
     }
     return s;
 }
@@ -118,8 +118,7 @@ static bool key_known(const struct hai_sp_keys *keys, struct hai_sp_slice s) {
     }
     for (i = 0; i < keys->count; i++) {
         if (strlen(keys->key[i]) == s.n
-            && CRYPTO_memcmp(keys->key[i], s.p, s.n) == 0)
-        {
+            && CRYPTO_memcmp(keys->key[i], s.p, s.n) == 0) {
             return true;
         }
     }
@@ -279,12 +278,11 @@ static void post_messages(struct call *x) {
 
 static void count_tokens(struct call *x) {
     if (read_body(x)) {
-        uint64_t n = x->c->usage_given
-                         ? x->c->usage_in
-                         : (hai_sp_request_body(x->r).n + 3) / 4;
+        uint64_t n = x->c->usage_given ? x->c->usage_in
+                                       : (hai_sp_request_body(x->r).n + 3) / 4;
 
         hai_sp_buf_printf(&x->a->pre, "{\"input_tokens\":%llu}",
-                          (unsigned long long)n);
+                          (unsigned long long) n);
     }
 }
 
@@ -297,8 +295,7 @@ static void get_response(struct call *x) {
     struct hai_sp_answer *a = x->a;
 
     if (x->id.n < 6 || x->id.n >= sizeof(a->id)
-        || memcmp(x->id.p, "resp_", 5) != 0)
-    {
+        || memcmp(x->id.p, "resp_", 5) != 0) {
         set_error(a, 404, "Response not found.");
         return;
     }
@@ -335,7 +332,10 @@ static void get_input_items(struct call *x) {
 }
 
 static const char *const models[] = {
-    "gpt-4o", "gpt-4o-mini", "claude-sample", "sample-model",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "claude-sample",
+    "sample-model",
 };
 
 static void put_model(struct call *x, const char *p, size_t n) {
@@ -382,7 +382,7 @@ static int hex_digit(char c) {
     const char *set = "0123456789abcdef";
     const char *at = c != '\0' ? strchr(set, c | 0x20) : NULL;
 
-    return at != NULL ? (int)(at - set) : -1;
+    return at != NULL ? (int) (at - set) : -1;
 }
 
 /* SDKs send the slash of a model's name as %2F. */
@@ -396,8 +396,8 @@ static void get_model(struct call *x) {
         if (c == '%' && x->id.n - i > 2 && hex_digit(x->id.p[i + 1]) >= 0
             && hex_digit(x->id.p[i + 2]) >= 0)
         {
-            c = (char)(hex_digit(x->id.p[i + 1]) * 16
-                       + hex_digit(x->id.p[i + 2]));
+            c = (char) (hex_digit(x->id.p[i + 1]) * 16
+                        + hex_digit(x->id.p[i + 2]));
             i += 2;
         }
         hai_sp_buf_put(name, &c, 1);
@@ -437,11 +437,11 @@ static void put_vector(struct hai_sp_buf *b, size_t dimensions, bool base64) {
     }
     HAI_SP_PUT(b, "\"");
     for (i = 0; i < bytes; i += 3) {
-        unsigned v = (unsigned)half[i % 4] << 16;
+        unsigned v = (unsigned) half[i % 4] << 16;
         char out[4];
 
         if (i + 1 < bytes) {
-            v |= (unsigned)half[(i + 1) % 4] << 8;
+            v |= (unsigned) half[(i + 1) % 4] << 8;
         }
         if (i + 2 < bytes) {
             v |= half[(i + 2) % 4];
@@ -480,7 +480,7 @@ static void post_embeddings(struct call *x) {
                           "%s{\"object\":\"embedding\",\"index\":%zu,"
                           "\"embedding\":",
                           i > 0 ? "," : "", i);
-        put_vector(b, (size_t)dimensions,
+        put_vector(b, (size_t) dimensions,
                    encoding != NULL && strcmp(encoding, "base64") == 0);
         HAI_SP_PUT(b, "}");
     }
@@ -517,8 +517,7 @@ static void post_moderations(struct call *x) {
     hai_sp_buf_put(b, x->a->model.data, x->a->model.len);
     HAI_SP_PUT(b, "\",\"results\":[{\"flagged\":false,\"categories\":{");
     for (i = 0; i < sizeof(categories) / sizeof(categories[0]); i++) {
-        hai_sp_buf_printf(b, "%s\"%s\":false", i > 0 ? "," : "",
-                          categories[i]);
+        hai_sp_buf_printf(b, "%s\"%s\":false", i > 0 ? "," : "", categories[i]);
     }
     HAI_SP_PUT(b, "},\"category_scores\":{");
     for (i = 0; i < sizeof(categories) / sizeof(categories[0]); i++) {
@@ -537,7 +536,7 @@ static void post_images(struct call *x) {
                       "{\"created\":%lld,\"data\":[{\"b64_json\":\""
                       "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR"
                       "42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=\"}]}",
-                      (long long)x->a->created);
+                      (long long) x->a->created);
 }
 
 static void post_transcription(struct call *x) {
@@ -561,7 +560,7 @@ static void put_file(struct call *x, const char *p, size_t n) {
                       "\",\"object\":\"file\",\"bytes\":%zu,"
                       "\"created_at\":%lld,\"filename\":\"sample.jsonl\","
                       "\"purpose\":\"batch\",\"status\":\"processed\"}",
-                      hai_sp_request_body(x->r).n, (long long)x->a->created);
+                      hai_sp_request_body(x->r).n, (long long) x->a->created);
 }
 
 static void post_file(struct call *x) {
@@ -616,7 +615,7 @@ static void put_batch(struct call *x, const char *p, size_t n,
                           "\"created_at\":%lld,\"request_counts\":"
                           "{\"total\":1,\"completed\":0,\"failed\":0},"
                           "\"metadata\":null}",
-                          status, (long long)x->a->created);
+                          status, (long long) x->a->created);
     }
 }
 
@@ -733,7 +732,7 @@ static bool match(const char *pattern, struct hai_sp_slice s,
         if (p == start) {
             return false;
         }
-        *id = (struct hai_sp_slice){start, (size_t)(p - start)};
+        *id = (struct hai_sp_slice){start, (size_t) (p - start)};
         pattern++;
     }
     return p == end;
@@ -771,8 +770,7 @@ static void begin(struct hai_sp_answer *a, struct hai_sp_ids *ids) {
 
 int hai_sp_api_answer(struct hai_sp_answer *a, const struct hai_sp_request *r,
                       const struct hai_sp_control *c,
-                      const struct hai_sp_keys *keys,
-                      struct hai_sp_ids *ids) {
+                      const struct hai_sp_keys *keys, struct hai_sp_ids *ids) {
     struct hai_sp_slice route = route_of(r);
     struct call x = {.a = a, .r = r, .c = c, .ids = ids};
 
@@ -792,8 +790,8 @@ int hai_sp_api_answer(struct hai_sp_answer *a, const struct hai_sp_request *r,
     return a->pre.failed || a->post.failed ? -1 : 0;
 }
 
-void hai_sp_api_refuse(struct hai_sp_answer *a, int status,
-                       const char *message, struct hai_sp_ids *ids) {
+void hai_sp_api_refuse(struct hai_sp_answer *a, int status, const char *message,
+                       struct hai_sp_ids *ids) {
     begin(a, ids);
     set_error(a, status, message);
 }

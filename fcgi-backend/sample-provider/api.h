@@ -37,8 +37,8 @@ int hai_sp_api_answer(struct hai_sp_answer *a, const struct hai_sp_request *r,
                       const struct hai_sp_keys *keys, struct hai_sp_ids *ids);
 
 /* Fills a fresh answer for a request that makes no sense to the sample. */
-void hai_sp_api_refuse(struct hai_sp_answer *a, int status,
-                       const char *message, struct hai_sp_ids *ids);
+void hai_sp_api_refuse(struct hai_sp_answer *a, int status, const char *message,
+                       struct hai_sp_ids *ids);
 
 /* The API key of a request; n is 0 when there is none. */
 struct hai_sp_slice hai_sp_api_key(const struct hai_sp_request *r);

@@ -98,7 +98,7 @@ void hai_sp_buf_putu(struct hai_sp_buf *b, uint64_t n) {
     size_t i = sizeof(digits);
 
     do {
-        digits[--i] = (char)('0' + n % 10);
+        digits[--i] = (char) ('0' + n % 10);
         n /= 10;
     } while (n > 0);
     hai_sp_buf_put(b, digits + i, sizeof(digits) - i);
@@ -113,12 +113,12 @@ void hai_sp_buf_printf(struct hai_sp_buf *b, const char *fmt, ...) {
     va_end(ap);
 
     /* one byte more for the NUL that vsnprintf() insists on */
-    if (n < 0 || hai_sp_buf_reserve(b, (size_t)n + 1) != 0) {
+    if (n < 0 || hai_sp_buf_reserve(b, (size_t) n + 1) != 0) {
         b->failed = true;
         return;
     }
     va_start(ap, fmt);
-    vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
+    vsnprintf(b->data + b->len, (size_t) n + 1, fmt, ap);
     va_end(ap);
-    b->len += (size_t)n;
+    b->len += (size_t) n;
 }

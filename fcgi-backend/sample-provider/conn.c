@@ -14,7 +14,7 @@
 
 #define READ_SIZE (16 * 1024)
 #define READ_MAX (1024 * 1024)
-#define IN_MAX ((size_t)HAI_SP_MAX_BODY + HAI_SP_MAX_HEAD + 2 * READ_MAX)
+#define IN_MAX ((size_t) HAI_SP_MAX_BODY + HAI_SP_MAX_HEAD + 2 * READ_MAX)
 #define OUT_HIGH (64 * 1024)
 #define OUT_MAX (1024 * 1024)
 #define KEEP (64 * 1024)
@@ -81,9 +81,9 @@ void hai_sp_conn_close(struct hai_sp_conn *c) {
 
 /* The peer left: in the middle of a request or an answer, that counts. */
 static void peer_left(struct hai_sp_conn *c) {
-    bool idle = c->state == HAI_SP_LINGER
-                || (c->state == HAI_SP_READ_HEAD
-                    && hai_sp_buf_pending(&c->in) == 0);
+    bool idle =
+        c->state == HAI_SP_LINGER
+        || (c->state == HAI_SP_READ_HEAD && hai_sp_buf_pending(&c->in) == 0);
 
     if (!idle && !c->cut) {
         hai_sp_count(&hai_sp_stats.client_aborts, 1);
@@ -111,7 +111,7 @@ static ssize_t io_read(struct hai_sp_conn *c, char *p, size_t n) {
         int got;
 
         ERR_clear_error();
-        got = SSL_read(c->ssl, p, (int)n);
+        got = SSL_read(c->ssl, p, (int) n);
         return got > 0 ? got : ssl_result(c, got);
     }
     do {
@@ -121,7 +121,7 @@ static ssize_t io_read(struct hai_sp_conn *c, char *p, size_t n) {
         return errno == EAGAIN || errno == EWOULDBLOCK ? IO_AGAIN : IO_ERROR;
     }
     /* a short read empties the socket; its next bytes bring an event */
-    if ((size_t)rc < n && rc > 0 && !c->peer_closed) {
+    if ((size_t) rc < n && rc > 0 && !c->peer_closed) {
         c->readable = false;
     }
     return rc;
@@ -135,7 +135,7 @@ static ssize_t io_write(struct hai_sp_conn *c, const char *p, size_t n) {
         int put;
 
         ERR_clear_error();
-        put = SSL_write(c->ssl, p, (int)(n < TURN_MAX ? n : TURN_MAX));
+        put = SSL_write(c->ssl, p, (int) (n < TURN_MAX ? n : TURN_MAX));
         if (put > 0) {
             return put;
         }
@@ -172,18 +172,17 @@ static int flush(struct hai_sp_conn *c) {
         ssize_t rc;
 
         if (split && n > c->control.split) {
-            n = (size_t)c->control.split;
-        } else if (c->control.split > 0 && c->head_left > 0
-                   && n > c->head_left)
+            n = (size_t) c->control.split;
+        } else if (c->control.split > 0 && c->head_left > 0 && n > c->head_left)
         {
             n = c->head_left;
         }
         rc = io_write(c, c->out.data + c->out.pos, n);
         if (rc < 0) {
-            return (int)rc;
+            return (int) rc;
         }
-        c->head_left -= (size_t)rc < c->head_left ? (size_t)rc : c->head_left;
-        hai_sp_buf_consume(&c->out, (size_t)rc);
+        c->head_left -= (size_t) rc < c->head_left ? (size_t) rc : c->head_left;
+        hai_sp_buf_consume(&c->out, (size_t) rc);
         if (c->control.split > 0 && hai_sp_buf_pending(&c->out) > 0) {
             return wait_until(c, c->loop->now + c->control.split_delay);
         }
@@ -213,7 +212,7 @@ static void put_head(struct hai_sp_conn *c) {
                       "link: </sample>; rel=preload\r\n\r\n");
     }
     HAI_SP_PUT(b, "HTTP/1.1 ");
-    hai_sp_buf_putu(b, (uint64_t)a->status);
+    hai_sp_buf_putu(b, (uint64_t) a->status);
     HAI_SP_PUT(b, " ");
     hai_sp_buf_puts(b, hai_sp_http_reason(a->status));
     HAI_SP_PUT(b, "\r\nserver: hoody-ai-sample-provider\r\ndate: ");
@@ -221,8 +220,8 @@ static void put_head(struct hai_sp_conn *c) {
     hai_sp_buf_puts(b, c->loop->date);
     HAI_SP_PUT(b, "\r\ncontent-type: ");
     hai_sp_buf_puts(b, a->content_type);
-    hai_sp_buf_puts(b, a->anthropic ? "\r\nrequest-id: "
-                                    : "\r\nx-request-id: ");
+    hai_sp_buf_puts(b,
+                    a->anthropic ? "\r\nrequest-id: " : "\r\nx-request-id: ");
     hai_sp_buf_puts(b, a->request_id);
     if (a->status == 429 || a->status == 529 || a->status == 503) {
         HAI_SP_PUT(b, "\r\nretry-after: 1");
@@ -323,7 +322,7 @@ static void put_piece(struct hai_sp_conn *c) {
 static int between(struct hai_sp_conn *c) {
     struct hai_sp_answer *a = &c->answer;
     struct hai_sp_control *ctl = &c->control;
-    int64_t deltas = (int64_t)a->deltas;
+    int64_t deltas = (int64_t) a->deltas;
 
     if (a->step == HAI_SP_STEP_OPEN || a->format == NULL) {
         return 1;
@@ -478,8 +477,7 @@ static int begin_answer(struct hai_sp_conn *c, int refuse) {
     c->keep_alive = r->keep_alive;
     bad = hai_sp_control_parse(&c->control, r);
     if (refuse != 0) {
-        hai_sp_api_refuse(a, refuse, hai_sp_http_reason(refuse),
-                          &c->loop->ids);
+        hai_sp_api_refuse(a, refuse, hai_sp_http_reason(refuse), &c->loop->ids);
         return a->pre.failed ? IO_ERROR : 0;
     }
     if (!sample_request(c)) {
@@ -542,8 +540,7 @@ static int fill(struct hai_sp_conn *c) {
     if (c->state == HAI_SP_READ_BODY) {
         size_t have = hai_sp_buf_pending(&c->in);
 
-        want = have < READ_SIZE ? READ_SIZE : have < READ_MAX ? have
-                                                              : READ_MAX;
+        want = have < READ_SIZE ? READ_SIZE : have < READ_MAX ? have : READ_MAX;
     }
     if (hai_sp_buf_reserve(&c->in, want) != 0) {
         return IO_ERROR;
@@ -553,20 +550,19 @@ static int fill(struct hai_sp_conn *c) {
         c->readable = false;
     }
     if (rc < 0) {
-        return (int)rc;
+        return (int) rc;
     }
     if (rc == 0) {
         return 1;
     }
-    c->in.len += (size_t)rc;
+    c->in.len += (size_t) rc;
     return 0;
 }
 
 /* Empty lines before a request are not part of it (RFC 9112, 2.2). */
 static void skip_empty_lines(struct hai_sp_conn *c) {
     while (c->scanned == 0 && hai_sp_buf_pending(&c->in) > 0
-           && (c->in.data[c->in.pos] == '\r'
-               || c->in.data[c->in.pos] == '\n'))
+           && (c->in.data[c->in.pos] == '\r' || c->in.data[c->in.pos] == '\n'))
     {
         hai_sp_buf_consume(&c->in, 1);
     }
@@ -640,8 +636,7 @@ static int finish(struct hai_sp_conn *c) {
     }
     shutdown(c->fd, SHUT_WR);
     c->state = HAI_SP_LINGER;
-    if (hai_sp_timer_set(&c->loop->timers, &c->timer,
-                         c->loop->now + LINGER_NS)
+    if (hai_sp_timer_set(&c->loop->timers, &c->timer, c->loop->now + LINGER_NS)
         != 0)
     {
         return IO_ERROR;

@@ -60,7 +60,7 @@ struct hai_sp_conn {
     bool head_made;
     bool chunked;
     bool keep_alive;
-    bool counted;      /* in the number of streams */
+    bool counted; /* in the number of streams */
     bool first_waited;
     bool header_waited;
     bool cut; /* X-Sample-Abort: close once "out" is sent */
@@ -68,8 +68,7 @@ struct hai_sp_conn {
 };
 
 /* Takes the socket (and the SSL object).  NULL without memory. */
-struct hai_sp_conn *hai_sp_conn_new(struct hai_sp_loop *loop, int fd,
-                                    SSL *ssl);
+struct hai_sp_conn *hai_sp_conn_new(struct hai_sp_loop *loop, int fd, SSL *ssl);
 
 /* The only end of a connection. */
 void hai_sp_conn_close(struct hai_sp_conn *c);

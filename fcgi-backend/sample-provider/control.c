@@ -56,7 +56,7 @@ static int take_u64(struct hai_sp_slice v, uint64_t max, uint64_t *out) {
         if (v.p[i] < '0' || v.p[i] > '9') {
             return -1;
         }
-        n = n * 10 + (uint64_t)(v.p[i] - '0');
+        n = n * 10 + (uint64_t) (v.p[i] - '0');
     }
     if (n > max) {
         return -1;
@@ -92,7 +92,7 @@ static int take_after(struct hai_sp_slice v, int64_t *out) {
     if (take_u64(v, MAX_CHUNKS, &n) != 0) {
         return -1;
     }
-    *out = (int64_t)n;
+    *out = (int64_t) n;
     return 0;
 }
 
@@ -106,7 +106,7 @@ static struct hai_sp_slice next_item(struct hai_sp_slice *v) {
         v->n = 0;
         return item;
     }
-    item.n = (size_t)(comma - v->p);
+    item.n = (size_t) (comma - v->p);
     v->n -= item.n + 1;
     v->p = comma + 1;
     while (v->n > 0 && *v->p == ' ') {
@@ -192,7 +192,7 @@ static int set_status(struct hai_sp_control *c, struct hai_sp_slice v) {
     if (take_u64(v, 599, &n) != 0 || n < 300) {
         return -1;
     }
-    c->status = (int)n;
+    c->status = (int) n;
     return 0;
 }
 
@@ -240,7 +240,7 @@ static int set_encoding(struct hai_sp_control *c, struct hai_sp_slice v) {
 }
 
 static int set_header(struct hai_sp_control *c, struct hai_sp_slice v) {
-    (void)c;
+    (void) c;
     return memchr(v.p, ':', v.n) != NULL ? 0 : -1;
 }
 
@@ -297,8 +297,7 @@ static const struct {
     SETTING("Usage", set_usage),
 };
 
-static const char *parse_one(struct hai_sp_control *c,
-                             struct hai_sp_slice name,
+static const char *parse_one(struct hai_sp_control *c, struct hai_sp_slice name,
                              struct hai_sp_slice value) {
     size_t i;
 
@@ -348,8 +347,7 @@ void hai_sp_control_headers(struct hai_sp_buf *out,
         struct hai_sp_slice value = hai_sp_slice(r, r->headers[i].value);
 
         if (hai_sp_slice_is(hai_sp_slice(r, r->headers[i].name),
-                            "X-Sample-Header"))
-        {
+                            "X-Sample-Header")) {
             hai_sp_buf_put(out, value.p, value.n);
             HAI_SP_PUT(out, "\r\n");
         }

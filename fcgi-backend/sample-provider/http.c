@@ -6,8 +6,8 @@
 #define TRAILER_MAX 8192
 
 enum {
-    CHUNK_SIZE,       /* hex digits */
-    CHUNK_EXT,        /* up to the line's end */
+    CHUNK_SIZE, /* hex digits */
+    CHUNK_EXT,  /* up to the line's end */
     CHUNK_DATA,
     CHUNK_DATA_CR,
     CHUNK_DATA_LF,
@@ -24,13 +24,13 @@ size_t hai_sp_http_head_end(const char *data, size_t n, size_t from) {
     const char *p = data + from;
     const char *end = data + n;
 
-    while (p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+    while (p < end && (p = memchr(p, '\n', (size_t) (end - p))) != NULL) {
         p++;
         if (p < end && *p == '\n') {
-            return (size_t)(p + 1 - data);
+            return (size_t) (p + 1 - data);
         }
         if (end - p >= 2 && p[0] == '\r' && p[1] == '\n') {
-            return (size_t)(p + 2 - data);
+            return (size_t) (p + 2 - data);
         }
     }
     return 0;
@@ -44,11 +44,10 @@ static bool is_token(const char *p, size_t n) {
         return false;
     }
     for (i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
+        unsigned char c = (unsigned char) p[i];
 
         if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-            || (c >= '0' && c <= '9'))
-        {
+            || (c >= '0' && c <= '9')) {
             continue;
         }
         if (c == '\0' || strchr(extra, c) == NULL) {
@@ -64,14 +63,14 @@ static int parse_request_line(struct hai_sp_request *r, const char *data,
     const char *sp1, *sp2;
 
     sp1 = memchr(data, ' ', n);
-    if (sp1 == NULL || !is_token(data, (size_t)(sp1 - data))) {
+    if (sp1 == NULL || !is_token(data, (size_t) (sp1 - data))) {
         return 400;
     }
-    sp2 = memchr(sp1 + 1, ' ', n - (size_t)(sp1 + 1 - data));
+    sp2 = memchr(sp1 + 1, ' ', n - (size_t) (sp1 + 1 - data));
     if (sp2 == NULL || sp2 == sp1 + 1) {
         return 400;
     }
-    if (n - (size_t)(sp2 - data) != sizeof(" HTTP/1.1") - 1
+    if (n - (size_t) (sp2 - data) != sizeof(" HTTP/1.1") - 1
         || memcmp(sp2, " HTTP/", 6) != 0 || sp2[7] != '.')
     {
         return 400;
@@ -79,9 +78,9 @@ static int parse_request_line(struct hai_sp_request *r, const char *data,
     if (sp2[6] != '1' || (sp2[8] != '0' && sp2[8] != '1')) {
         return 505;
     }
-    r->method = (struct hai_sp_span){0, (uint32_t)(sp1 - data)};
-    r->uri = (struct hai_sp_span){(uint32_t)(sp1 + 1 - data),
-                                  (uint32_t)(sp2 - sp1 - 1)};
+    r->method = (struct hai_sp_span){0, (uint32_t) (sp1 - data)};
+    r->uri = (struct hai_sp_span){(uint32_t) (sp1 + 1 - data),
+                                  (uint32_t) (sp2 - sp1 - 1)};
     r->minor = sp2[8] - '0';
     r->keep_alive = r->minor == 1;
     return 0;
@@ -93,7 +92,7 @@ static bool list_has(struct hai_sp_slice list, const char *word) {
     const char *end = list.p + list.n;
 
     while (p < end) {
-        const char *comma = memchr(p, ',', (size_t)(end - p));
+        const char *comma = memchr(p, ',', (size_t) (end - p));
         const char *stop = comma != NULL ? comma : end;
         const char *last = stop;
 
@@ -103,9 +102,8 @@ static bool list_has(struct hai_sp_slice list, const char *word) {
         while (last > p && (last[-1] == ' ' || last[-1] == '\t')) {
             last--;
         }
-        if (hai_sp_slice_is((struct hai_sp_slice){p, (size_t)(last - p)},
-                            word))
-        {
+        if (hai_sp_slice_is((struct hai_sp_slice){p, (size_t) (last - p)},
+                            word)) {
             return true;
         }
         p = stop + 1;
@@ -124,7 +122,7 @@ static int parse_length(struct hai_sp_slice v, uint64_t *out) {
         if (v.p[i] < '0' || v.p[i] > '9') {
             return -1;
         }
-        n = n * 10 + (uint64_t)(v.p[i] - '0');
+        n = n * 10 + (uint64_t) (v.p[i] - '0');
     }
     *out = n;
     return 0;
@@ -138,8 +136,7 @@ static int apply_header(struct hai_sp_request *r, struct hai_sp_slice name,
     switch (name.n) {
     case 6:
         if (hai_sp_slice_is(name, "expect")
-            && hai_sp_slice_is(value, "100-continue"))
-        {
+            && hai_sp_slice_is(value, "100-continue")) {
             r->expect_continue = r->minor == 1;
         }
         break;
@@ -197,7 +194,7 @@ int hai_sp_http_parse_head(struct hai_sp_request *r, const char *data,
     r->head_len = len;
 
     while (p < end) {
-        const char *nl = memchr(p, '\n', (size_t)(end - p));
+        const char *nl = memchr(p, '\n', (size_t) (end - p));
         const char *colon, *v, *stop;
         struct hai_sp_header *h;
         int rc;
@@ -210,7 +207,7 @@ int hai_sp_http_parse_head(struct hai_sp_request *r, const char *data,
             break;
         }
         if (first) {
-            rc = parse_request_line(r, p, (size_t)(stop - p));
+            rc = parse_request_line(r, p, (size_t) (stop - p));
             if (rc != 0) {
                 return rc;
             }
@@ -218,8 +215,8 @@ int hai_sp_http_parse_head(struct hai_sp_request *r, const char *data,
             p = nl + 1;
             continue;
         }
-        colon = memchr(p, ':', (size_t)(stop - p));
-        if (colon == NULL || !is_token(p, (size_t)(colon - p))) {
+        colon = memchr(p, ':', (size_t) (stop - p));
+        if (colon == NULL || !is_token(p, (size_t) (colon - p))) {
             return 400;
         }
         if (r->nheaders == HAI_SP_MAX_HEADERS) {
@@ -233,10 +230,10 @@ int hai_sp_http_parse_head(struct hai_sp_request *r, const char *data,
             stop--;
         }
         h = &r->headers[r->nheaders++];
-        h->name = (struct hai_sp_span){(uint32_t)(p - data),
-                                       (uint32_t)(colon - p)};
-        h->value = (struct hai_sp_span){(uint32_t)(v - data),
-                                        (uint32_t)(stop - v)};
+        h->name =
+            (struct hai_sp_span){(uint32_t) (p - data), (uint32_t) (colon - p)};
+        h->value =
+            (struct hai_sp_span){(uint32_t) (v - data), (uint32_t) (stop - v)};
         rc = apply_header(r, hai_sp_slice(r, h->name),
                           hai_sp_slice(r, h->value), &has_length);
         if (rc != 0) {
@@ -259,9 +256,9 @@ static int chunk_digit(struct hai_sp_request *r, char c) {
     unsigned digit;
 
     if (c >= '0' && c <= '9') {
-        digit = (unsigned)(c - '0');
+        digit = (unsigned) (c - '0');
     } else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
-        digit = (unsigned)((c | 0x20) - 'a' + 10);
+        digit = (unsigned) ((c | 0x20) - 'a' + 10);
     } else {
         return -1;
     }
@@ -341,7 +338,7 @@ static int chunked_body(struct hai_sp_request *r, char *data, size_t *len) {
             size_t n = *len - r->raw;
 
             if (n > r->remaining) {
-                n = (size_t)r->remaining;
+                n = (size_t) r->remaining;
             }
             if (r->body_end - r->head_len + n > HAI_SP_MAX_BODY) {
                 return -413;
@@ -376,7 +373,7 @@ int hai_sp_http_body(struct hai_sp_request *r, char *data, size_t *len) {
     }
     n = *len - r->raw;
     if (n > r->remaining) {
-        n = (size_t)r->remaining;
+        n = (size_t) r->remaining;
     }
     r->raw += n;
     r->body_end = r->raw;

@@ -54,8 +54,8 @@ struct hai_sp_request {
     struct hai_sp_header headers[HAI_SP_MAX_HEADERS];
 };
 
-static inline struct hai_sp_slice
-hai_sp_slice(const struct hai_sp_request *r, struct hai_sp_span s) {
+static inline struct hai_sp_slice hai_sp_slice(const struct hai_sp_request *r,
+                                               struct hai_sp_span s) {
     return (struct hai_sp_slice){r->base + s.off, s.len};
 }
 

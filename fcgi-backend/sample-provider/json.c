@@ -24,7 +24,7 @@ static const char *skip_space(const char *p, const char *end) {
 static const char *string_end(const char *p, const char *end) {
     const char *start = p;
 
-    while (p < end && (p = memchr(p, '"', (size_t)(end - p))) != NULL) {
+    while (p < end && (p = memchr(p, '"', (size_t) (end - p))) != NULL) {
         const char *back = p;
 
         while (back > start && back[-1] == '\\') {
@@ -78,8 +78,8 @@ static const char *skip_value(const char *p, const char *end,
                 return p + 1;
             }
             if (depth == 1 && element != NULL && last != NULL) {
-                *last = (struct hai_sp_slice){element,
-                                              (size_t)(p + 1 - element)};
+                *last =
+                    (struct hai_sp_slice){element, (size_t) (p + 1 - element)};
                 element = NULL;
             }
             break;
@@ -121,7 +121,7 @@ static int hex4(const char *p, const char *end) {
 /* The keys are ASCII without special characters, so \uXXXX is all there is. */
 static bool key_is(const char *p, const char *end, const char *key) {
     while (p < end && *key != '\0') {
-        int c = (unsigned char)*p;
+        int c = (unsigned char) *p;
 
         if (c == '\\') {
             if (end - p < 6 || p[1] != 'u') {
@@ -171,14 +171,14 @@ int hai_sp_json_scan(const char *p, size_t n, struct hai_sp_facts *f) {
             if (key_is(key, key_end, keys[k])) {
                 const char *stop = p;
 
-                while (stop > value && (stop[-1] == ' ' || stop[-1] == '\n'
-                                        || stop[-1] == '\r'
-                                        || stop[-1] == '\t'))
+                while (stop > value
+                       && (stop[-1] == ' ' || stop[-1] == '\n'
+                           || stop[-1] == '\r' || stop[-1] == '\t'))
                 {
                     stop--;
                 }
-                f->top[k] = (struct hai_sp_slice){value,
-                                                  (size_t)(stop - value)};
+                f->top[k] =
+                    (struct hai_sp_slice){value, (size_t) (stop - value)};
                 if (k == HAI_SP_KEY_MESSAGES || k == HAI_SP_KEY_INPUT) {
                     f->last = last;
                 }
@@ -200,7 +200,7 @@ int hai_sp_json_scan(const char *p, size_t n, struct hai_sp_facts *f) {
 }
 
 size_t hai_sp_utf8(const char *s, size_t n) {
-    const unsigned char *p = (const unsigned char *)s;
+    const unsigned char *p = (const unsigned char *) s;
     size_t len, i;
 
     if (n == 0) {
@@ -257,15 +257,15 @@ void hai_sp_json_escape(struct hai_sp_buf *b, const char *p, size_t n) {
     end = p + n;
     run = p;
     while (p < end) {
-        unsigned char c = (unsigned char)*p;
-        size_t len = hai_sp_utf8(p, (size_t)(end - p));
+        unsigned char c = (unsigned char) *p;
+        size_t len = hai_sp_utf8(p, (size_t) (end - p));
         char esc = escape_of(c);
 
         if (len > 0 && esc == '\0') {
             p += len;
             continue;
         }
-        hai_sp_buf_put(b, run, (size_t)(p - run));
+        hai_sp_buf_put(b, run, (size_t) (p - run));
         if (len == 0) {
             HAI_SP_PUT(b, "\xEF\xBF\xBD");
         } else if (esc == 'u') {
@@ -280,7 +280,7 @@ void hai_sp_json_escape(struct hai_sp_buf *b, const char *p, size_t n) {
         p++;
         run = p;
     }
-    hai_sp_buf_put(b, run, (size_t)(p - run));
+    hai_sp_buf_put(b, run, (size_t) (p - run));
 }
 
 size_t hai_sp_json_escaped_len(const char *p, size_t n) {
@@ -288,7 +288,7 @@ size_t hai_sp_json_escaped_len(const char *p, size_t n) {
     size_t i;
 
     for (i = 0; i < n; i++) {
-        char esc = escape_of((unsigned char)p[i]);
+        char esc = escape_of((unsigned char) p[i]);
 
         if (esc != '\0') {
             len += esc == 'u' ? 5 : 1;

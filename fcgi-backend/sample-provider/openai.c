@@ -36,8 +36,8 @@ static void put_clock(struct hai_sp_answer *a, struct hai_sp_buf *b) {
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
         HAI_SP_PUT(b, "@");
-        hai_sp_buf_putu(b, (uint64_t)ts.tv_sec * 1000000000
-                               + (uint64_t)ts.tv_nsec);
+        hai_sp_buf_putu(b, (uint64_t) ts.tv_sec * 1000000000
+                               + (uint64_t) ts.tv_nsec);
         HAI_SP_PUT(b, "@");
     }
 }
@@ -56,7 +56,7 @@ static void put_id(struct hai_sp_answer *a, struct hai_sp_buf *b) {
 
 static void put_created(struct hai_sp_answer *a, struct hai_sp_buf *b) {
     HAI_SP_PUT(b, "\"created\":");
-    hai_sp_buf_putu(b, (uint64_t)a->created);
+    hai_sp_buf_putu(b, (uint64_t) a->created);
     HAI_SP_PUT(b, ",");
     put_model(a, b);
 }
@@ -194,7 +194,7 @@ static void text_whole(struct hai_sp_answer *a) {
 }
 
 static void text_open(struct hai_sp_answer *a) {
-    (void)a; /* this API has no opening event */
+    (void) a; /* this API has no opening event */
 }
 
 static void text_delta(struct hai_sp_answer *a) {
@@ -254,7 +254,7 @@ static void response_head(struct hai_sp_answer *a, struct hai_sp_buf *b,
                           const char *status) {
     put_id(a, b);
     HAI_SP_PUT(b, "\"object\":\"response\",\"created_at\":");
-    hai_sp_buf_putu(b, (uint64_t)a->created);
+    hai_sp_buf_putu(b, (uint64_t) a->created);
     hai_sp_buf_printf(b, ",\"status\":\"%s\",", status);
     HAI_SP_PUT(b, "\"background\":false,\"error\":null,"
                   "\"incomplete_details\":null,\"instructions\":null,"

@@ -97,7 +97,7 @@ static int set_threads(struct hai_sp_options *opt, const char *value) {
     if (*value == '\0' || *end != '\0' || n < 1 || n > HAI_SP_MAX_THREADS) {
         return complain("--threads takes a number from 1 to 64, not", value);
     }
-    opt->threads = (int)n;
+    opt->threads = (int) n;
     return 0;
 }
 

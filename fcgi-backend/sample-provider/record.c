@@ -14,7 +14,7 @@
 
 #define RECORDS 256
 #define MAX_KEPT_BODY (64 * 1024)
-#define LINE_MAX_BYTES ((size_t)512 * 1024 * 1024)
+#define LINE_MAX_BYTES ((size_t) 512 * 1024 * 1024)
 
 /* The head is kept as it came and parsed again when somebody asks. */
 struct record {
@@ -116,8 +116,7 @@ static bool seen_before(const struct hai_sp_request *r, unsigned i) {
 }
 
 /* "headers": by lower-case name, repeated ones joined as RFC 9110 joins */
-static void put_headers(struct hai_sp_buf *b,
-                        const struct hai_sp_request *r) {
+static void put_headers(struct hai_sp_buf *b, const struct hai_sp_request *r) {
     const char *sep = "";
     unsigned i, j;
     size_t k;
@@ -135,7 +134,7 @@ static void put_headers(struct hai_sp_buf *b,
             char c = name.p[k];
 
             if (c >= 'A' && c <= 'Z') {
-                c = (char)(c + 'a' - 'A');
+                c = (char) (c + 'a' - 'A');
             }
             hai_sp_buf_put(b, &c, 1);
         }
@@ -189,14 +188,14 @@ static void put_body(struct hai_sp_buf *b, const char *p, size_t n) {
     }
     HAI_SP_PUT(b, "\"body_base64\":\"");
     if (hai_sp_buf_reserve(b, room) == 0) {
-        b->len += (size_t)EVP_EncodeBlock((unsigned char *)b->data + b->len,
-                                          (const unsigned char *)p, (int)n);
+        b->len += (size_t) EVP_EncodeBlock((unsigned char *) b->data + b->len,
+                                           (const unsigned char *) p, (int) n);
     }
     HAI_SP_PUT(b, "\",");
 }
 
 static void put_time(struct hai_sp_buf *b, struct timespec ts) {
-    hai_sp_buf_printf(b, "\"time\":%lld.%03ld", (long long)ts.tv_sec,
+    hai_sp_buf_printf(b, "\"time\":%lld.%03ld", (long long) ts.tv_sec,
                       ts.tv_nsec / 1000000);
 }
 
@@ -218,10 +217,8 @@ static void write_log(const struct hai_sp_request *r, struct timespec when) {
     if (!b.failed) {
         pthread_mutex_lock(&log_lock);
         if (fwrite(b.data, 1, b.len, log_file) != b.len
-            || fflush(log_file) != 0)
-        {
-            fprintf(stderr, "log file \"%s\": %s\n", log_path,
-                    strerror(errno));
+            || fflush(log_file) != 0) {
+            fprintf(stderr, "log file \"%s\": %s\n", log_path, strerror(errno));
         }
         pthread_mutex_unlock(&log_lock);
     }
@@ -247,7 +244,7 @@ void hai_sp_record(const struct hai_sp_request *r) {
 
     /* the digest of a kept body can wait until somebody asks */
     if (body.n > MAX_KEPT_BODY) {
-        SHA256((const unsigned char *)body.p, body.n, sha256);
+        SHA256((const unsigned char *) body.p, body.n, sha256);
     }
 
     pthread_mutex_lock(&lock);
@@ -279,7 +276,7 @@ static void put_record(struct hai_sp_buf *b, struct record *rec,
         return;
     }
     if (kept) {
-        SHA256((const unsigned char *)rec->body.data, rec->body.len,
+        SHA256((const unsigned char *) rec->body.data, rec->body.len,
                rec->sha256);
     }
     HAI_SP_PUT(b, "{");
@@ -337,8 +334,7 @@ void hai_sp_stats_dump(struct hai_sp_buf *b) {
         "\"requests\":%ld,\"active_streams\":%ld,\"client_aborts\":%ld,"
         "\"sample_aborts\":%ld}\n",
         atomic_load(&hai_sp_stats.open), atomic_load(&hai_sp_stats.accepted),
-        atomic_load(&hai_sp_stats.requests),
-        atomic_load(&hai_sp_stats.streams),
+        atomic_load(&hai_sp_stats.requests), atomic_load(&hai_sp_stats.streams),
         atomic_load(&hai_sp_stats.client_aborts),
         atomic_load(&hai_sp_stats.aborts));
 }

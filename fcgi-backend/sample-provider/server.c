@@ -59,8 +59,7 @@ struct server {
     struct thread thread[HAI_SP_MAX_THREADS];
 };
 
-static void report(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2)));
+static void report(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static void report(const char *fmt, ...) {
     va_list ap;
@@ -76,7 +75,7 @@ static uint64_t monotonic(void) {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+    return (uint64_t) ts.tv_sec * UINT64_C(1000000000) + (uint64_t) ts.tv_nsec;
 }
 
 /* A file that is no socket, or a socket that somebody serves, stays. */
@@ -95,7 +94,7 @@ static int clear_path(const struct sockaddr_un *un) {
     if (fd < 0) {
         return -1;
     }
-    rc = connect(fd, (const struct sockaddr *)un, sizeof(*un));
+    rc = connect(fd, (const struct sockaddr *) un, sizeof(*un));
     close(fd);
     if (rc == 0) {
         errno = EADDRINUSE;
@@ -105,7 +104,7 @@ static int clear_path(const struct sockaddr_un *un) {
 }
 
 static int resolve_local(struct listener *l, const char *path) {
-    struct sockaddr_un *un = (struct sockaddr_un *)&l->addr;
+    struct sockaddr_un *un = (struct sockaddr_un *) &l->addr;
 
     if (*path == '\0' || strlen(path) >= sizeof(un->sun_path)) {
         report("bad path in \"%s\"", l->name);
@@ -139,7 +138,7 @@ static int resolve(struct listener *l) {
         return resolve_local(l, l->name + 5);
     }
     colon = strrchr(l->name, ':');
-    n = colon != NULL ? (size_t)(colon - start) : 0;
+    n = colon != NULL ? (size_t) (colon - start) : 0;
     if (n >= 2 && start[0] == '[' && start[n - 1] == ']') {
         start++;
         n -= 2;
@@ -183,10 +182,10 @@ static int bind_one(struct listener *l, bool shared) {
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
         }
     }
-    if (bind(fd, (struct sockaddr *)&l->addr, l->addr_len) != 0
+    if (bind(fd, (struct sockaddr *) &l->addr, l->addr_len) != 0
         || listen(fd, BACKLOG) != 0
         /* with port 0 the other threads need the port that was found */
-        || getsockname(fd, (struct sockaddr *)&l->addr, &l->addr_len) != 0)
+        || getsockname(fd, (struct sockaddr *) &l->addr, &l->addr_len) != 0)
     {
         int saved = errno;
 
@@ -202,7 +201,7 @@ static void announce(const struct listener *l) {
 
     if (l->local) {
         printf("listening on %s\n", l->name);
-    } else if (getnameinfo((const struct sockaddr *)&l->addr, l->addr_len,
+    } else if (getnameinfo((const struct sockaddr *) &l->addr, l->addr_len,
                            host, sizeof(host), port, sizeof(port),
                            NI_NUMERICHOST | NI_NUMERICSERV)
                == 0)
@@ -236,8 +235,7 @@ static int bind_all(struct server *s) {
             }
             l->fd[t] = bind_one(l, s->opt->threads > 1);
             if (l->fd[t] < 0) {
-                report("cannot listen on \"%s\": %s", l->name,
-                       strerror(errno));
+                report("cannot listen on \"%s\": %s", l->name, strerror(errno));
                 return -1;
             }
         }
@@ -258,7 +256,7 @@ static void unbind_all(struct server *s) {
             }
         }
         if (l->local && l->fd[0] >= 0) {
-            unlink(((struct sockaddr_un *)&l->addr)->sun_path);
+            unlink(((struct sockaddr_un *) &l->addr)->sun_path);
         }
     }
 }
@@ -268,9 +266,9 @@ static int choose_alpn(SSL *ssl, const unsigned char **out,
                        unsigned int inlen, void *arg) {
     static const unsigned char ours[] = "\x08http/1.1";
 
-    (void)ssl;
-    (void)arg;
-    return SSL_select_next_proto((unsigned char **)out, outlen, ours,
+    (void) ssl;
+    (void) arg;
+    return SSL_select_next_proto((unsigned char **) out, outlen, ours,
                                  sizeof(ours) - 1, in, inlen)
                    == OPENSSL_NPN_NEGOTIATED
                ? SSL_TLSEXT_ERR_OK
@@ -298,8 +296,7 @@ static int make_tls(struct server *s) {
                ERR_reason_error_string(ERR_get_error()));
         return -1;
     }
-    if (SSL_CTX_use_PrivateKey_file(s->tls, opt->tls_key, SSL_FILETYPE_PEM)
-            != 1
+    if (SSL_CTX_use_PrivateKey_file(s->tls, opt->tls_key, SSL_FILETYPE_PEM) != 1
         || SSL_CTX_check_private_key(s->tls) != 1)
     {
         report("cannot use key \"%s\": %s", opt->tls_key,
@@ -380,7 +377,7 @@ static int next_timeout(const struct hai_sp_loop *loop) {
         return 0;
     }
     ms = (t->when - loop->now + NS_PER_MS - 1) / NS_PER_MS;
-    return ms < 60000 ? (int)ms : 60000;
+    return ms < 60000 ? (int) ms : 60000;
 }
 
 static void run_timers(struct hai_sp_loop *loop) {
@@ -391,7 +388,7 @@ static void run_timers(struct hai_sp_loop *loop) {
         hai_sp_timer_cancel(&loop->timers, t);
         /* what is armed for "now" meanwhile has its turn after the sockets */
         loop->now = now + 1;
-        hai_sp_conn_timeout((struct hai_sp_conn *)t);
+        hai_sp_conn_timeout((struct hai_sp_conn *) t);
     }
 }
 
@@ -548,7 +545,7 @@ static int start(struct server *s) {
         wait_for_end(opt, &signals);
         rc = 0;
     }
-    if (write(s->stop, &one, sizeof(one)) != (ssize_t)sizeof(one)) {
+    if (write(s->stop, &one, sizeof(one)) != (ssize_t) sizeof(one)) {
         report("cannot stop the threads: %s", strerror(errno));
         return -1;
     }
@@ -588,8 +585,7 @@ int hai_sp_server_run(const struct hai_sp_options *opt) {
     if (s->stop < 0) {
         report("eventfd: %s", strerror(errno));
     } else if (hai_sp_record_open(opt->log, opt->log_body, !opt->no_record)
-               != 0)
-    {
+               != 0) {
         report("cannot open \"%s\": %s", opt->log, strerror(errno));
     } else if (make_tls(s) == 0 && bind_all(s) == 0) {
         rc = start(s);

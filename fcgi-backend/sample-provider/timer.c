@@ -40,8 +40,7 @@ static void sift_down(struct hai_sp_timers *ts, size_t i,
             break;
         }
         if (child + 1 < ts->count
-            && ts->heap[child + 1]->when < ts->heap[child]->when)
-        {
+            && ts->heap[child + 1]->when < ts->heap[child]->when) {
             child++;
         }
         if (ts->heap[child]->when >= t->when) {

@@ -226,8 +226,7 @@ void hai_sp_tool(struct hai_sp_answer *a, const struct hai_sp_control *c,
             return;
         }
         a->tool = true;
-        hai_sp_json_escape(&a->tool_name, name_of(tool),
-                           strlen(name_of(tool)));
+        hai_sp_json_escape(&a->tool_name, name_of(tool), strlen(name_of(tool)));
     }
     if (c->tool_arguments.p != NULL) {
         hai_sp_buf_put(&a->text_own, c->tool_arguments.p, c->tool_arguments.n);

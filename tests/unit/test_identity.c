@@ -49,7 +49,7 @@ static void test_token(void **state) {
         {"sk-proj-1", NULL},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct hai_slice x;
         size_t len = strlen(cases[i].in);
@@ -69,7 +69,7 @@ static void test_token_length(void **state) {
     char in[sizeof("container-") + HAI_NAME_MAX + 1];
     struct hai_slice x;
 
-    (void)state;
+    (void) state;
     memset(in, 'a', sizeof(in));
     memcpy(in, "container-", 10);
     assert_int_equal(hai_token_parse(in, 10 + HAI_NAME_MAX, &x), 0);
@@ -102,7 +102,7 @@ static void test_bearer(void **state) {
         {"", NULL},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct hai_slice x;
         size_t len = strlen(cases[i].in);
@@ -119,7 +119,7 @@ static void test_bearer(void **state) {
 }
 
 static void test_number(void **state) {
-    (void)state;
+    (void) state;
     assert_true(hai_number_valid("0", 1));
     assert_true(hai_number_valid("10", 2));
     assert_false(hai_number_valid("01", 2));
@@ -166,7 +166,7 @@ static void test_addr(void **state) {
         {"1111:2222:3333:4444:5555:6666:123.123.123.1234567890", 0, 0},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct hai_addr addr;
         size_t len = strlen(cases[i].in);
@@ -201,14 +201,14 @@ static void test_addr_match(void **state) {
         {"10.0.0.1", "::ffff:10.0.0.1", true},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct hai_addr prefix;
         struct hai_addr addr;
 
-        assert_int_equal(hai_addr_parse(cases[i].prefix,
-                                        strlen(cases[i].prefix), &prefix),
-                         0);
+        assert_int_equal(
+            hai_addr_parse(cases[i].prefix, strlen(cases[i].prefix), &prefix),
+            0);
         assert_int_equal(
             hai_addr_parse(cases[i].addr, strlen(cases[i].addr), &addr), 0);
         assert_int_equal(hai_addr_match(&prefix, addr.bytes, addr.len),
@@ -248,7 +248,7 @@ static void test_cgroup(void **state) {
         {"b", "/", HAI_CGROUP_NO, 0},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         size_t at = 0;
         size_t reg_len = strlen(cases[i].reg);
@@ -268,9 +268,9 @@ static void test_cgroup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token),      cmocka_unit_test(test_token_length),
-        cmocka_unit_test(test_bearer),     cmocka_unit_test(test_number),
-        cmocka_unit_test(test_addr),       cmocka_unit_test(test_addr_match),
+        cmocka_unit_test(test_token),  cmocka_unit_test(test_token_length),
+        cmocka_unit_test(test_bearer), cmocka_unit_test(test_number),
+        cmocka_unit_test(test_addr),   cmocka_unit_test(test_addr_match),
         cmocka_unit_test(test_cgroup),
     };
 

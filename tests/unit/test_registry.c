@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 static ngx_str_t str(const char *s) {
-    return (ngx_str_t){.len = strlen(s), .data = (u_char *)s};
+    return (ngx_str_t){.len = strlen(s), .data = (u_char *) s};
 }
 
 struct row {
@@ -114,7 +114,7 @@ static void test_addresses(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
     ngx_http_hoody_ai_source_t source;
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     set(reg, (struct row){"a", "1", "10.0.0.1  fd00::1", 0, 0, 0}, NULL);
     set(reg, (struct row){"b", "2", "10.1.0.0/16", 0, "running", 0}, NULL);
@@ -162,7 +162,7 @@ static void test_addresses(void **state) {
 static void test_numbers(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     set(reg, (struct row){"a", "1", 0, 0, 0, 0}, NULL);
     set(reg, (struct row){"b", "1", 0, 0, "stopped", 0}, NULL);
@@ -185,7 +185,7 @@ static void test_cgroups(void **state) {
     ngx_http_hoody_ai_source_t source;
     ngx_uint_t n;
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     set(reg, (struct row){"bare", 0, "10.0.0.1", "x.scope", 0, 0}, NULL);
     set(reg, (struct row){"path", 0, 0, "/m/y.scope", 0, 0}, NULL);
@@ -233,7 +233,7 @@ static void test_claims(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
     ngx_http_hoody_ai_claims_t claims = {0};
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     set(reg, (struct row){"a", "1", "10.0.0.1", 0, 0, 0}, NULL);
     set(reg, (struct row){"net", "2", "10.1.0.0/16", 0, 0, 0}, NULL);
@@ -290,11 +290,11 @@ static void test_ceilings(void **state) {
     static char cgroup[4098];
     size_t len = 0;
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     for (int i = 0; i < 257; i++) {
-        len += (size_t)snprintf(many + len, sizeof(many) - len, "10.0.%d.%d ",
-                                i / 256, i % 256);
+        len += (size_t) snprintf(many + len, sizeof(many) - len, "10.0.%d.%d ",
+                                 i / 256, i % 256);
     }
     memset(cgroup, 'x', sizeof(cgroup) - 1);
 
@@ -318,7 +318,7 @@ static void test_deadlines(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
     uint64_t last = 0;
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     assert_null(ngx_http_hoody_ai_registry_first_deadline(reg));
     srand(1);
@@ -329,7 +329,7 @@ static void test_deadlines(void **state) {
         if (rand() % 4 == 0) {
             drop(reg, name, NULL);
         } else {
-            uint64_t deadline = (uint64_t)(rand() % 3 ? rand() % 10000 : 0);
+            uint64_t deadline = (uint64_t) (rand() % 3 ? rand() % 10000 : 0);
 
             set(reg, (struct row){name, 0, 0, 0, 0, deadline}, NULL);
         }
@@ -353,7 +353,7 @@ static void test_deadlines(void **state) {
 static void test_gate_survives_a_change(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     set(reg, (struct row){"a", 0, "10.0.0.1", 0, 0, 0}, NULL);
     assert_int_equal(get(reg, "a")->gate, 0);
@@ -387,11 +387,13 @@ static bool model_claims(const struct model *m, const char *addr) {
     }
     strcpy(copy, m->addresses);
     for (char *p = strtok_r(copy, " ", &save); p != NULL;
-         p = strtok_r(NULL, " ", &save)) {
+         p = strtok_r(NULL, " ", &save))
+    {
         struct hai_addr prefix;
 
-        if (hai_addr_parse(p, strlen(p), &prefix) == 0 &&
-            hai_addr_match(&prefix, source.addr, source.addr_len)) {
+        if (hai_addr_parse(p, strlen(p), &prefix) == 0
+            && hai_addr_match(&prefix, source.addr, source.addr_len))
+        {
             return true;
         }
     }
@@ -402,7 +404,7 @@ static void test_model(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
     struct model model[MODEL] = {0};
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     srand(7);
     for (int step = 0; step < 20000; step++) {
@@ -423,12 +425,12 @@ static void test_model(void **state) {
             m->addresses[0] = '\0';
             for (int k = rand() % 3; k > 0; k--) {
                 int bits = rand() % 2 ? 32 : 26 + rand() % 7;
-                unsigned last = (unsigned)rand() % 64;
+                unsigned last = (unsigned) rand() % 64;
 
                 last &= ~0u << (32 - bits);
-                len += (size_t)snprintf(m->addresses + len,
-                                        sizeof(m->addresses) - len,
-                                        "10.0.0.%u/%d ", last, bits);
+                len += (size_t) snprintf(m->addresses + len,
+                                         sizeof(m->addresses) - len,
+                                         "10.0.0.%u/%d ", last, bits);
             }
             set(reg,
                 (struct row){name, 0, m->addresses, 0,
@@ -461,7 +463,7 @@ static void test_model(void **state) {
 static void test_memory(void **state) {
     ngx_http_hoody_ai_registry_t *reg = ngx_http_hoody_ai_registry_create();
 
-    (void)state;
+    (void) state;
     assert_non_null(reg);
     for (int i = 0; i < 100000; i++) {
         char name[24];
