@@ -475,14 +475,24 @@ ngx_http_hoody_ai_put_eid(u_char *p)
 static u_char *
 ngx_http_hoody_ai_put_time(u_char *p)
 {
-    ngx_time_t  *tp;
+    ngx_time_t       *tp;
+
+    static size_t     len;
+    static u_char     text[NGX_INT64_LEN + sizeof("$20" CRLF CRLF)];
+    static uint64_t   last;
 
     tp = ngx_timeofday();
 
+    /* many requests end in the same millisecond, or the same turn at least */
+
+    if (last != (uint64_t) tp->sec * 1000 + tp->msec) {
+        last = (uint64_t) tp->sec * 1000 + tp->msec;
+        len = ngx_http_hoody_ai_put_number(text, last) - text;
+    }
+
     p = ngx_http_hoody_ai_put_name(p, "2", "ts");
 
-    return ngx_http_hoody_ai_put_number(p, (uint64_t) tp->sec * 1000
-                                           + tp->msec);
+    return ngx_cpymem(p, text, len);
 }
 
 
