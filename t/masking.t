@@ -19,8 +19,10 @@ my %answers = (
         . "Content-Length: %L\r\n\r\n", '<K>' ],
     error => [ "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\n"
         . "Content-Length: %L\r\n\r\n", '{"error":"incorrect key <K> given"}' ],
-    many => [ $ok . "Content-Length: %L\r\n\r\n", '<K><K>-<K>' . 'x' x 3000 . '<K>s<K>' ],
-    overlap => [ $ok . "Content-Length: %L\r\n\r\n", '<P><P><P><P><K><P><P><K><K>' ],
+    many => [ $ok . "Content-Length: %L\r\n\r\n",
+        '<K><K>-<K>' . 'x' x 3000 . '<K>s<K>' ],
+    overlap => [ $ok . "Content-Length: %L\r\n\r\n",
+        '<P><P><P><P><K><P><P><K><K>' ],
     other => [ $ok . "Content-Length: %L\r\n\r\n", '<A> and <K> and <A>' ],
     almost => [ $ok . "Content-Length: %L\r\n\r\n", '<P> and <P>' ],
     sse => [ "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -31,7 +33,8 @@ my %answers = (
         . "Connection: close\r\n\r\n",
         "event: x\ndata: <K>\n\n:<K>\n\nid: <K>\ndata: <K>" ],
     chunked => [ $ok . "Transfer-Encoding: chunked\r\n\r\n", '["<K>","<K>"]' ],
-    header => [ $ok . "X-Echo: <K>\r\nX-More: a <K> b\r\nContent-Length: %L\r\n\r\n",
+    header => [ $ok . "X-Echo: <K>\r\nX-More: a <K> b\r\n"
+        . "Content-Length: %L\r\n\r\n",
         '{}' ],
     name => [ $ok . "<K>: 1\r\nContent-Length: %L\r\n\r\n", '{}' ],
     cookie => [ $ok . "Set-Cookie: k=<K>; Path=/\r\nContent-Length: %L\r\n\r\n",
@@ -44,7 +47,8 @@ my %answers = (
     status => [ "HTTP/1.1 200 <K>\r\nContent-Length: %L\r\n\r\n", '{}' ],
     early => [ "HTTP/1.1 103 <K>\r\nLink: <K>\r\n\r\n" . $ok
         . "Content-Length: %L\r\n\r\n", '{}' ],
-    invalid => [ $ok . "<K>\x01 broken\r\nX\x00<K>: 1\r\nContent-Length: %L\r\n\r\n",
+    invalid => [ $ok . "<K>\x01 broken\r\nX\x00<K>: 1\r\n"
+        . "Content-Length: %L\r\n\r\n",
         '{}' ],
     nocolon => [ $ok . "<K> and no colon\r\nContent-Length: %L\r\n\r\n", '{}' ],
     nohttp => [ "<K>\r\n\r\n", '<K>' ],

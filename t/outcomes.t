@@ -490,7 +490,7 @@ my $length = length $inner;
 
 $inner =~ s/\r\n/\\r\\n/g;
 
-join "\n", map {
+CORE::join "\n", map {
     "40[01]|415 | raw=POST /v1/chat/completions HTTP/1.1\\r\\nHost: x\\r\\n"
         . "$_\\r\\nContent-Length: $length\\r\\n\\r\\n$inner"
         . ' | answer~^(?!.*HTTP/1.1 200) | got=nothing'

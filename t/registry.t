@@ -193,7 +193,7 @@ HSET hoody:{t}:container:stray addresses 127.0.0.1
 --- cases
 200
 > PEXPIRE hoody:{t}:container:dev-env 1
-401
+401 | soon
 > HSET hoody:{t}:container:dev-env addresses 127.0.0.1
 200
 > PEXPIRE hoody:{t}:ai:enabled 1
