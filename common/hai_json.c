@@ -7,8 +7,9 @@
  *   state    what the next byte may be (enum state below),
  *   frames   one per open object or array: which kind, which checks apply in
  *            it and in what it holds, where its keys begin,
- *   keys     one 64-bit word for each key of each open object in which a
- *            repeated key is refused, as a stack over all frames,
+ *   keys     two 64-bit words for each key of each open object in which a
+ *            repeated key is refused, as a stack over all frames
+ *            (hai_json_names.c),
  *   kept     the beginning of a key or of the model, while it cannot be read
  *            in place because it holds escapes or arrives in pieces.
  *
@@ -21,24 +22,29 @@
  *                     |                                         |
  *                     +-----------------------------------------+
  *
- * Tokens are read in place as long as their bytes are there; the states of
- * the second half of the enum are entered only where the input ends inside
- * a token.  So a split costs time once, and a refusal has the same status
- * and the same offset however the body was split: grammar is judged byte by
- * byte, what a key or the model means at its closing quote.
+ * The states of the second half of the enum are entered only where the input
+ * ends inside a token.  A refusal has the same status and the same offset
+ * however the body was split: grammar is judged byte by byte, what a key or
+ * the model means at its closing quote.
+ *
+ * There are two ways through the graph.  structure_bytes() knows all of it
+ * and takes one token a turn: the slow path, and the only one that refuses.
+ * fast_path() knows the shapes of which bodies consist (keys up to 15 bytes
+ * of ASCII without escapes, strings, plain numbers, literals, containers,
+ * white space between them) and keeps its state in registers and in the
+ * place in its code.  It needs FAST_BYTES ahead, so that it can look at whole
+ * words without a check for each byte.  Where anything is unusual it stores
+ * the state of the token's beginning, and structure_bytes() reads that token
+ * before it tries the fast path again.
  *
  * Nearly all bytes of a chat body are the inside of long strings; those are
  * passed over by hai_json_skip.c, which never refuses.  The byte-wise code
  * here says what is wrong, so that no refusal depends on the processor.
  *
- * Repeated keys: a key up to 7 bytes is its own word, a longer one is its
- * keyed SipHash-1-3.  Equal keys always have equal words; two different long
- * keys have them with a chance of 2^-63, and then the body is refused
- * although it is innocent.  Up to LINEAR_KEYS words of an object are compared
- * one by one; a larger object moves into a hash table whose order depends on
- * the random seed, so nobody can choose keys that collide.  All open objects
- * share that table: entries leave it in the opposite order of their coming,
- * which keeps open addressing without tombstones correct.
+ * Repeated keys: a key up to 15 bytes is its own two words, of a longer one
+ * the first is its keyed SipHash-1-3.  Equal keys always have equal words; two
+ * different long keys have them with a chance of 2^-64, and then the body is
+ * refused although it is innocent.
  */
 
 #include "hai_json.h"
@@ -52,12 +58,14 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define LINEAR_KEYS 32   /* keys of an object before the table takes over */
-#define FIRST_KEYS 128   /* key words without any allocation */
-#define FIRST_SLOTS 256  /* of the table; a power of two */
-#define KEPT_BYTES 264   /* more than the model and any folded name needs */
+#define KEPT_BYTES 264 /* more than the model and any folded name needs */
 
-#define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
+/*
+ * The fast path looks once for how many bytes are left.  Behind a value it
+ * reads at most: comma, space, a key of 15 bytes with its quotes, colon,
+ * space, and a number, a literal or 33 bytes of a string.
+ */
+#define FAST_BYTES 64
 
 enum state {
     ST_START,      /* before the opening brace */
@@ -95,14 +103,6 @@ enum {
     CHECK_ROLE = 2      /* nothing that only looks like role, content, type */
 };
 
-struct frame {
-    uint32_t first_key; /* index of its first word in the key stack */
-    uint8_t object;
-    uint8_t checks;     /* that apply to its own keys */
-    uint8_t inside;     /* that apply in the value of the current key */
-    uint8_t in_table;   /* its keys are in the table */
-};
-
 struct hai_json {
     enum hai_json_status status;
     enum state state;
@@ -129,18 +129,10 @@ struct hai_json {
     uint64_t kept_word;     /* bytes that do not fill a word yet */
     struct hai_sip kept_sip;
 
-    uint64_t *keys;         /* first_keys or allocated */
-    size_t nkeys;
-    size_t keys_size;
-    uint64_t *table;        /* 0: free slot */
-    size_t table_size;
-    size_t table_used;
-    uint64_t seed[2];
-
     struct hai_json_facts facts;
     uint8_t kept[KEPT_BYTES];
-    struct frame frames[HAI_JSON_MAX_DEPTH + 1]; /* [0] is not used */
-    uint64_t first_keys[FIRST_KEYS];
+    struct hai_json_frame frames[HAI_JSON_MAX_DEPTH + 1]; /* [0]: the body */
+    struct hai_json_keys keys;
 };
 
 /* Checks in the values of the keys that decide. */
@@ -182,7 +174,7 @@ static uint64_t hash(const struct hai_json *js, const uint8_t *p,
     struct hai_sip s;
     size_t n;
 
-    hai_sip_start(&s, js->seed);
+    hai_sip_start(&s, js->keys.seed);
     for (n = len; n >= 8; n -= 8, p += 8) {
         hai_sip_word(&s, load64(p));
     }
@@ -190,211 +182,28 @@ static uint64_t hash(const struct hai_json *js, const uint8_t *p,
     return hai_sip_end(&s, load_rest(p, n), len);
 }
 
-/* Of the words of keys: a key up to 7 bytes as it is ... */
-static uint64_t short_key(uint64_t rest, size_t len) {
-    return rest | (uint64_t) (len + 1) << 56;
-}
+/* The words of any key, where nothing may be read behind it. */
+static struct hai_key key_words(struct hai_json *js, const uint8_t *s,
+                                size_t len) {
+    uint8_t copy[HAI_KEY_SHORT + 1];
+    struct hai_key key;
 
-/* ... and the hash of a longer one has this bit. */
-#define LONG_KEY (UINT64_C(1) << 63)
-
-
-/* --- keys: what an object has already ----------------------------------- */
-
-/* What stands in the table for a key of the object at depth. */
-static uint64_t table_entry(const struct hai_json *js, uint64_t word,
-                            uint32_t depth) {
-    struct hai_sip s;
-    uint64_t entry;
-
-    hai_sip_start(&s, js->seed);
-    hai_sip_word(&s, word);
-    entry = hai_sip_end(&s, depth, 16);
-
-    return entry ? entry : 1;
-}
-
-/* Slot of the entry, or the free one where it would be put. */
-static size_t table_slot(const struct hai_json *js, uint64_t entry) {
-    size_t mask = js->table_size - 1;
-    size_t i = (size_t) entry & mask;
-
-    while (js->table[i] && js->table[i] != entry) {
-        i = (i + 1) & mask;
+    if (len <= HAI_KEY_SHORT) {
+        memcpy(copy, s, len);
+        copy[len] = '"';
+        memset(copy + len + 1, 0, HAI_KEY_SHORT - len);
+        return hai_key_words(copy, len);
     }
 
-    return i;
-}
+    key.a = s == js->kept ? hai_sip_end(&js->kept_sip, js->kept_word, len)
+                          : hash(js, s, len);
+    key.b = HAI_KEY_HASHED;
 
-static size_t frame_end(const struct hai_json *js, uint32_t depth) {
-    return depth < js->depth ? js->frames[depth + 1].first_key : js->nkeys;
-}
-
-/*
- * Makes the table ready for one more entry.  It is filled again in the order
- * of the key stack, the order in which its entries came.
- */
-static bool table_reserve(struct hai_json *js) {
-    size_t size;
-    uint64_t *table, entry;
-
-    if (js->table_used < js->table_size / 2) {
-        return true;
-    }
-
-    size = js->table_size ? js->table_size * 2 : FIRST_SLOTS;
-    table = calloc(size, sizeof(table[0]));
-    if (table == NULL) {
-        return false;
-    }
-
-    free(js->table);
-    js->table = table;
-    js->table_size = size;
-
-    for (uint32_t depth = 1; depth <= js->depth; depth++) {
-        if (js->frames[depth].in_table) {
-            for (size_t i = js->frames[depth].first_key;
-                 i < frame_end(js, depth); i++) {
-                entry = table_entry(js, js->keys[i], depth);
-                table[table_slot(js, entry)] = entry;
-            }
-        }
-    }
-
-    return true;
-}
-
-static enum hai_json_status table_add(struct hai_json *js, uint64_t word) {
-    uint64_t entry = table_entry(js, word, js->depth);
-    size_t slot;
-
-    if (!table_reserve(js)) {
-        return HAI_JSON_NO_MEMORY;
-    }
-
-    slot = table_slot(js, entry);
-    if (js->table[slot]) {
-        return HAI_JSON_DUPLICATE_KEY;
-    }
-
-    js->table[slot] = entry;
-    js->table_used++;
-    return HAI_JSON_OK;
-}
-
-/* Forgets the keys of the innermost object. */
-static void drop_keys(struct hai_json *js) {
-    struct frame *f = &js->frames[js->depth];
-    size_t slot;
-
-    if (f->in_table) {
-        for (size_t i = js->nkeys; i-- > f->first_key; ) {
-            slot = table_slot(js, table_entry(js, js->keys[i], js->depth));
-            js->table[slot] = 0;
-            js->table_used--;
-        }
-    }
-
-    js->nkeys = f->first_key;
-}
-
-static bool keys_reserve(struct hai_json *js) {
-    uint64_t *keys;
-
-    if (js->nkeys < js->keys_size) {
-        return true;
-    }
-
-    if (js->keys == js->first_keys) {
-        keys = malloc(2 * sizeof(js->first_keys));
-        if (keys) {
-            memcpy(keys, js->first_keys, sizeof(js->first_keys));
-        }
-    } else {
-        keys = realloc(js->keys, 2 * js->keys_size * sizeof(keys[0]));
-    }
-
-    if (keys == NULL) {
-        return false;
-    }
-
-    js->keys = keys;
-    js->keys_size *= 2;
-    return true;
-}
-
-static enum hai_json_status add_key(struct hai_json *js, uint64_t word) {
-    struct frame *f = &js->frames[js->depth];
-    size_t n = js->nkeys - f->first_key;
-    enum hai_json_status status;
-
-    if (js->nkeys == HAI_JSON_MAX_KEYS) {
-        return HAI_JSON_DEPTH;
-    }
-    if (!keys_reserve(js)) {
-        return HAI_JSON_NO_MEMORY;
-    }
-
-    if (n < LINEAR_KEYS) {
-        for (size_t i = f->first_key; i < js->nkeys; i++) {
-            if (js->keys[i] == word) {
-                return HAI_JSON_DUPLICATE_KEY;
-            }
-        }
-        js->keys[js->nkeys++] = word;
-        return HAI_JSON_OK;
-    }
-
-    if (!f->in_table) {
-        /* the stack is cut and grows again, so that at every moment it
-           names exactly what the table holds of this object */
-        js->nkeys = f->first_key;
-        f->in_table = 1;
-
-        for (size_t i = 0; i < n; i++) {
-            status = table_add(js, js->keys[js->nkeys]);
-            if (status != HAI_JSON_OK) {
-                return status;
-            }
-            js->nkeys++;
-        }
-    }
-
-    status = table_add(js, word);
-    if (status == HAI_JSON_OK) {
-        js->keys[js->nkeys++] = word;
-    }
-
-    return status;
+    return key;
 }
 
 
 /* --- keys and the model: what they mean --------------------------------- */
-
-/* The word of a short name, to compare with. */
-#define AT(i, c) ((uint64_t) (c) << 8 * (i))
-#define NAME4(a, b, c, d) \
-    (AT(0, a) | AT(1, b) | AT(2, c) | AT(3, d) | AT(7, 4 + 1))
-#define NAME5(a, b, c, d, e) \
-    (AT(0, a) | AT(1, b) | AT(2, c) | AT(3, d) | AT(4, e) | AT(7, 5 + 1))
-#define NAME7(a, b, c, d, e, f, g) \
-    (AT(0, a) | AT(1, b) | AT(2, c) | AT(3, d) | AT(4, e) | AT(5, f) \
-     | AT(6, g) | AT(7, 7 + 1))
-
-static const uint64_t name_role = NAME4('r', 'o', 'l', 'e');
-static const uint64_t name_type = NAME4('t', 'y', 'p', 'e');
-static const uint64_t name_input = NAME5('i', 'n', 'p', 'u', 't');
-static const uint64_t name_content = NAME7('c', 'o', 'n', 't', 'e', 'n', 't');
-static const uint64_t name_file_id = NAME7('f', 'i', 'l', 'e', '_', 'i', 'd');
-
-/*
- * A quick answer for the words of short keys that were read in place, where
- * a NUL cannot be: not ASCII, or one of a row that holds the capitals.
- */
-static inline bool word_may_fold(uint64_t word) {
-    return (word | (word << 1 & ~(word << 2))) & UINT64_C(0x80808080808080);
-}
 
 /* A key that is none of the deciding ones: does it look like one? */
 static bool is_ambiguous(const struct hai_json *js, const uint8_t *s,
@@ -410,34 +219,16 @@ static bool is_ambiguous(const struct hai_json *js, const uint8_t *s,
                           : hai_json_like_role_key(s, len);
 }
 
-/*
- * A key was read; s is js->kept, or its place in the input, which goes on
- * to end.
- */
+/* A key was read; s is js->kept, or its place in the input. */
 static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
-                              const uint8_t *s, size_t len,
-                              const uint8_t *end) {
-    struct frame *f = &js->frames[js->depth];
+                              const uint8_t *s, size_t len) {
+    struct hai_json_frame *f = &js->frames[js->depth];
+    struct hai_key key = key_words(js, s, len);
     enum hai_json_status status;
-    bool kept = s == js->kept;
     bool ambiguous = false;
-    bool may_fold = true;
-    uint64_t word = 0;
 
     js->state = ST_COLON;
-
-    if (len < 8) {
-        if (kept) {
-            word = js->kept_word;
-        } else if (end - s >= 8) {
-            word = load64(s) & ((UINT64_C(1) << 8 * len) - 1);
-        } else {
-            word = load_rest(s, len);
-        }
-        word = short_key(word, len);
-        js->facts.file_id |= word == name_file_id;
-        may_fold = kept || word_may_fold(word);
-    }
+    js->facts.file_id |= key.a == hai_name_file_id && key.b == 0;
 
     if (js->depth == 1) {
         js->top_key = hai_json_top_key((const char *) s, len);
@@ -445,17 +236,18 @@ static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
             f->inside = checks_inside[js->top_key];
         } else {
             f->inside = 0;
-            ambiguous = may_fold && is_ambiguous(js, s, len);
+            ambiguous = is_ambiguous(js, s, len);
         }
 
     } else if (f->checks & CHECK_ROLE) {
         f->inside = f->checks;
-        if (word == name_input) {
+        if (key.b) {
+            ambiguous = is_ambiguous(js, s, len);
+        } else if (key.a == hai_name_input) {
             /* a tool's arguments: their names are the tool's own affair */
             f->inside &= (uint8_t) ~CHECK_ROLE;
-        } else if (word != name_role && word != name_type
-                   && word != name_content) {
-            ambiguous = may_fold && is_ambiguous(js, s, len);
+        } else if (!hai_is_role_word(key.a)) {
+            ambiguous = is_ambiguous(js, s, len);
         }
     }
 
@@ -464,13 +256,7 @@ static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
     }
 
     if (f->checks & CHECK_REPEATED) {
-        if (len >= 8) {
-            word = kept ? hai_sip_end(&js->kept_sip, js->kept_word, len)
-                        : hash(js, s, len);
-            word |= LONG_KEY;
-        }
-
-        status = add_key(js, word);
+        status = hai_json_keys_add(&js->keys, js->frames, js->depth, key);
         if (status != HAI_JSON_OK) {
             return refuse_at(js, js->string_offset, status);
         }
@@ -479,18 +265,21 @@ static const uint8_t *key_end(struct hai_json *js, const uint8_t *next,
     return next;
 }
 
+/* The value of a deciding key of the body ends before next. */
+static void top_value_end(struct hai_json *js, const uint8_t *next) {
+    struct hai_json_value *v = &js->facts.top[js->top_key];
+
+    v->end = offset_of(js, next);
+    if (js->top_key == HAI_KEY_STREAM) {
+        js->facts.stream = v->type == 't';
+    }
+    js->top_key = -1;
+}
+
 static void value_end(struct hai_json *js, const uint8_t *next) {
-    struct hai_json_value *v;
-
     js->state = ST_AFTER;
-
     if (js->depth == 1 && js->top_key >= 0) {
-        v = &js->facts.top[js->top_key];
-        v->end = offset_of(js, next);
-        if (js->top_key == HAI_KEY_STREAM) {
-            js->facts.stream = v->type == 't';
-        }
-        js->top_key = -1;
+        top_value_end(js, next);
     }
 }
 
@@ -519,14 +308,13 @@ static const uint8_t *model_end(struct hai_json *js, const uint8_t *next,
     return next;
 }
 
-static inline const uint8_t *string_end(struct hai_json *js,
+static const uint8_t *string_end(struct hai_json *js,
                                         const uint8_t *next,
                                         const uint8_t *s, size_t len,
-                                        const uint8_t *end,
                                         enum purpose purpose) {
     switch (purpose) {
     case FOR_KEY:
-        return key_end(js, next, s, len, end);
+        return key_end(js, next, s, len);
     case FOR_MODEL:
         return model_end(js, next, s, len);
     default:
@@ -672,8 +460,7 @@ static const uint8_t *escape_byte(struct hai_json *js, const uint8_t *p) {
 /* The byte at p in a string, where skipping stopped. */
 static const uint8_t *special_byte(struct hai_json *js, const uint8_t *p) {
     if (*p == '"') {
-        return string_end(js, p + 1, js->kept, js->kept_len, NULL,
-                          js->purpose);
+        return string_end(js, p + 1, js->kept, js->kept_len, js->purpose);
     }
 
     if (*p == '\\') {
@@ -728,41 +515,31 @@ static const uint8_t *string_bytes(struct hai_json *js, const uint8_t *p,
     return p;
 }
 
-/*
- * The string for nothing, a key or the model whose opening quote is at p.
- * Short ones end in the first 16 bytes, so these are looked at here.
- */
-static inline const uint8_t *string_start(struct hai_json *js,
-                                          const uint8_t *p,
-                                          const uint8_t *end,
-                                          enum purpose purpose) {
+/* The string for nothing, a key or the model whose opening quote is at p. */
+static const uint8_t *string_start(struct hai_json *js, const uint8_t *p,
+                                   const uint8_t *end, enum purpose purpose) {
     const uint8_t *s = p + 1;
-    const uint8_t *q = s;
+    const uint8_t *q;
 
     js->purpose = purpose;
-    if (purpose != FOR_NOTHING) {
+
+    if (purpose == FOR_NOTHING) {
+        q = js->skip_strings(s, end);
+
+    } else {
         js->string_offset = offset_of(js, p);
-    }
-
-    if (end - s >= 16) {
-        q += hai_first_special(s);
-    }
-
-    if (purpose != FOR_NOTHING) {
-        if (q == end || *q != '"') {
-            q = hai_skip_text(q, end);
-        }
+        q = hai_skip_text(s, end);
         if (q == end || *q != '"') {
             js->kept_len = 0;
             js->kept_word = 0;
             js->kept_nul = false;
-            hai_sip_start(&js->kept_sip, js->seed);
+            hai_sip_start(&js->kept_sip, js->keys.seed);
             keep(js, s, (size_t) (q - s));
         }
     }
 
     if (q < end && *q == '"') {
-        return string_end(js, q + 1, s, (size_t) (q - s), end, purpose);
+        return string_end(js, q + 1, s, (size_t) (q - s), purpose);
     }
 
     js->state = ST_STRING;
@@ -850,28 +627,31 @@ static const uint8_t *literal_bytes(struct hai_json *js, const uint8_t *p,
 
 /* --- structure ---------------------------------------------------------- */
 
-static const uint8_t *container_start(struct hai_json *js, const uint8_t *p) {
-    struct frame *f;
+/* A frame for the object or array that begins with c. */
+static inline void frame_start(struct hai_json_frame *f, uint8_t c,
+                               size_t first_key) {
+    f->first_key = (uint32_t) first_key;
+    f->close = c + 2; /* { and }, [ and ] are two apart */
+    f->checks = f[-1].inside;
+    f->inside = f->checks;
+    f->in_table = 0;
+}
 
+static const uint8_t *container_start(struct hai_json *js, const uint8_t *p) {
     if (js->depth == HAI_JSON_MAX_DEPTH) {
         return refuse(js, p, HAI_JSON_DEPTH);
     }
 
     js->depth++;
-    f = &js->frames[js->depth];
-    f->first_key = (uint32_t) js->nkeys;
-    f->object = *p == '{';
-    f->checks = f[-1].inside;
-    f->inside = f->checks;
-    f->in_table = 0;
-    js->state = f->object ? ST_FIRST_KEY : ST_FIRST_ITEM;
+    frame_start(&js->frames[js->depth], *p, js->keys.n);
+    js->state = *p == '{' ? ST_FIRST_KEY : ST_FIRST_ITEM;
 
     return p + 1;
 }
 
 /* The closing brace or bracket at p. */
 static const uint8_t *container_end(struct hai_json *js, const uint8_t *p) {
-    drop_keys(js);
+    hai_json_keys_drop(&js->keys, &js->frames[js->depth], js->depth);
     js->depth--;
 
     if (js->depth == 0) {
@@ -945,22 +725,266 @@ static const uint8_t *body_start(struct hai_json *js, const uint8_t *p) {
                          ? HAI_JSON_NOT_OBJECT : HAI_JSON_SYNTAX);
 }
 
-static inline bool is_space(uint8_t c) {
-    return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');
+/* --- the fast path ------------------------------------------------------ */
+
+/* What a key of the body means; false: perhaps it is one to be refused. */
+static bool fast_top_name(struct hai_json *js, struct hai_json_frame *f,
+                          const uint8_t *s, size_t len, struct hai_key key) {
+    js->top_key = hai_json_top_key((const char *) s, len);
+
+    if (js->top_key >= 0) {
+        f->inside = checks_inside[js->top_key];
+        return true;
+    }
+
+    f->inside = 0;
+    return !hai_has_capital(key.a) && !hai_has_capital(key.b);
+}
+
+/* As in value_start(); false: the model, which is not for the fast path. */
+static bool fast_top_value(struct hai_json *js, const uint8_t *p) {
+    struct hai_json_value *v = &js->facts.top[js->top_key];
+
+    v->start = offset_of(js, p);
+    v->type = hai_is_digit(*p) || *p == '-' ? '0' : (char) *p;
+
+    return js->top_key != HAI_KEY_MODEL;
 }
 
 /*
- * All bytes outside of tokens; returns at the end of the input.  Where no
- * white space is in between, one turn of the loop takes a whole member of an
- * object or element of an array, from the comma before it.
+ * Reads on while the input has the usual shapes, and at least FAST_BYTES are
+ * left behind each value.  At anything else it goes back to where a token
+ * begins and leaves that to the general machine, which comes back here
+ * afterwards: so it never refuses, and what it did until then does no harm
+ * when it is done again.
  */
+static const uint8_t *fast_path(struct hai_json *js, const uint8_t *p,
+                                const uint8_t *end) {
+    const uint8_t *const limit = end - FAST_BYTES;
+    struct hai_key *const keys = js->keys.stack;
+    struct hai_key *next_key = keys + js->keys.n;
+    struct hai_json_frame *const top = &js->frames[1];
+    struct hai_json_frame *f = &js->frames[js->depth];
+    const struct hai_key *k;
+    const uint8_t *s;
+    struct hai_key key;
+    enum state state;
+    size_t len;
+
+    state = js->state;
+
+    switch (state) {
+    case ST_FIRST_KEY:
+    case ST_KEY:
+        if (*p == '"') {
+            goto key;
+        }
+        return p;
+    case ST_VALUE:
+        goto value;
+    case ST_AFTER:
+        goto after;
+    default:
+        return p;
+    }
+
+key:
+    /* at the opening quote */
+    state = ST_KEY;
+    len = hai_first_special(p + 1);
+    s = p + 1 + len;
+
+    if (unlikely(len > HAI_KEY_SHORT || *s != '"')) {
+        goto leave;
+    }
+
+    key = hai_key_words(p + 1, len);
+
+    if (unlikely(key.a == hai_name_file_id)) {
+        js->facts.file_id = true;
+    }
+
+    if (unlikely(f == top)) {
+        if (!fast_top_name(js, f, p + 1, (size_t) (s - p - 1), key)) {
+            goto leave;
+        }
+    } else if (f->checks & CHECK_ROLE) {
+        f->inside = f->checks;
+        if (!hai_is_role_word(key.a)) {
+            if (key.a == hai_name_input) {
+                f->inside &= (uint8_t) ~CHECK_ROLE;
+            } else if (unlikely(hai_like_role_word(key.a))) {
+                goto leave;
+            }
+        }
+    }
+
+    if (f->checks & CHECK_REPEATED) {
+        k = keys + f->first_key;
+        if (unlikely(next_key >= k + HAI_KEYS_LINEAR
+                     || next_key == js->keys.end)) {
+            goto leave;
+        }
+        for ( ; k < next_key; k++) {
+            if (unlikely(k->a == key.a && k->b == key.b)) {
+                goto leave;
+            }
+        }
+        *next_key++ = key;
+    }
+
+    p = s + 1;
+    if (unlikely(*p != ':')) {
+        state = ST_COLON;
+        goto leave;
+    }
+
+    p++;
+    if (unlikely(*p == ' ')) {
+        p++;
+    }
+
+value:
+    state = ST_VALUE;
+
+    if (unlikely(f == top && js->top_key >= 0) && !fast_top_value(js, p)) {
+        goto leave;
+    }
+
+    if (likely(*p == '"')) {
+        s = p + 1;
+        len = hai_first_special(s);
+        if (len == 16) {
+            len += hai_first_special(s + 16);
+        }
+        s += len;
+
+        if (*s != '"') {
+            s = js->skip_strings(s, end);
+            if (unlikely(s == end || *s != '"')) {
+                js->purpose = FOR_NOTHING;
+                state = ST_STRING;
+                p = s;
+                goto leave;
+            }
+        }
+        p = s + 1;
+
+    } else if (*p == '{' || *p == '[') {
+        if (unlikely(f == &js->frames[HAI_JSON_MAX_DEPTH])) {
+            goto leave;
+        }
+
+        f++;
+        frame_start(f, *p, (size_t) (next_key - keys));
+        state = *p == '{' ? ST_FIRST_KEY : ST_FIRST_ITEM;
+        p++;
+
+        if (unlikely(*p <= ' ')) {
+            p = hai_skip_space(p, limit);
+        }
+        if (unlikely(p > limit)) {
+            goto leave;
+        }
+        if (likely(*p == '"' && state == ST_FIRST_KEY)) {
+            goto key;
+        }
+        if (*p == f->close) {
+            goto close;
+        }
+        if (state == ST_FIRST_ITEM) {
+            goto value;
+        }
+        goto leave;
+
+    } else {
+        s = *p >= 'a' ? hai_whole_literal(p) : hai_plain_number(p, end);
+        if (unlikely(s == NULL)) {
+            goto leave;
+        }
+        p = s;
+    }
+
+value_end:
+    if (unlikely(f == top && js->top_key >= 0)) {
+        top_value_end(js, p);
+    }
+
+after:
+    state = ST_AFTER;
+
+    if (unlikely(p > limit)) {
+        goto leave;
+    }
+    if (unlikely(*p <= ' ')) {
+        p = hai_skip_space(p, limit);
+        if (p > limit) {
+            goto leave;
+        }
+    }
+
+    if (*p == ',') {
+        p++;
+        state = f->close == '}' ? ST_KEY : ST_VALUE;
+
+        if (unlikely(*p <= ' ')) {
+            p += *p == ' ';
+            if (*p <= ' ') {
+                p = hai_skip_space(p, limit);
+                if (p > limit) {
+                    goto leave;
+                }
+            }
+        }
+        if (state == ST_VALUE) {
+            goto value;
+        }
+        if (likely(*p == '"')) {
+            goto key;
+        }
+        goto leave;
+    }
+
+    if (unlikely(*p != f->close || f == top || f->in_table)) {
+        goto leave;
+    }
+
+close:
+    next_key = keys + f->first_key;
+    f--;
+    p++;
+    goto value_end;
+
+leave:
+    js->state = state;
+    js->depth = (uint32_t) (f - js->frames);
+    js->keys.n = (size_t) (next_key - keys);
+
+    return state == ST_STRING ? string_bytes(js, p, end) : p;
+}
+
+
+/* --- structure, one token after the other ------------------------------- */
+
+/* All bytes outside of tokens; returns at the end of the input. */
 static const uint8_t *structure_bytes(struct hai_json *js, const uint8_t *p,
                                       const uint8_t *end) {
+    const struct hai_json_frame *f;
+
     while (p && p < end) {
-        if (is_space(*p)) {
+        if (end - p >= FAST_BYTES) {
+            p = fast_path(js, p, end);
+            if (p == NULL || p == end) {
+                break;
+            }
+        }
+
+        if (hai_is_space(*p)) {
             p++;
             continue;
         }
+
+        f = &js->frames[js->depth];
 
         switch (js->state) {
         case ST_START:
@@ -970,55 +994,34 @@ static const uint8_t *structure_bytes(struct hai_json *js, const uint8_t *p,
             if (*p == '}') {
                 js->facts.object_empty |= js->depth == 1;
                 p = container_end(js, p);
-            } else {
-                js->state = ST_KEY;
-            }
-            break;
-        case ST_FIRST_ITEM:
-            if (*p == ']') {
-                p = container_end(js, p);
-            } else {
-                js->state = ST_VALUE;
-            }
-            break;
-        case ST_AFTER:
-            if (*p != ',') {
-                p = *p == (js->frames[js->depth].object ? '}' : ']')
-                    ? container_end(js, p) : refuse(js, p, HAI_JSON_SYNTAX);
-                break;
-            }
-            p++;
-            if (!js->frames[js->depth].object) {
-                js->state = ST_VALUE;
-                if (p < end && !is_space(*p)) {
-                    p = value_start(js, p, end);
-                }
-                break;
-            }
-            js->state = ST_KEY;
-            if (p == end || *p != '"') {
                 break;
             }
             /* fall through */
         case ST_KEY:
             p = *p == '"' ? string_start(js, p, end, FOR_KEY)
                           : refuse(js, p, HAI_JSON_SYNTAX);
-            if (p == NULL || p == end || *p != ':') {
-                break;
-            }
-            /* fall through */
+            break;
         case ST_COLON:
-            if (*p != ':') {
-                return refuse(js, p, HAI_JSON_SYNTAX);
-            }
             js->state = ST_VALUE;
-            p++;
-            if (p == end || is_space(*p)) {
+            p = *p == ':' ? p + 1 : refuse(js, p, HAI_JSON_SYNTAX);
+            break;
+        case ST_FIRST_ITEM:
+            if (*p == ']') {
+                p = container_end(js, p);
                 break;
             }
             /* fall through */
         case ST_VALUE:
             p = value_start(js, p, end);
+            break;
+        case ST_AFTER:
+            if (*p == ',') {
+                js->state = f->close == '}' ? ST_KEY : ST_VALUE;
+                p++;
+            } else {
+                p = *p == f->close ? container_end(js, p)
+                                   : refuse(js, p, HAI_JSON_SYNTAX);
+            }
             break;
         default:
             p = refuse(js, p, HAI_JSON_SYNTAX);
@@ -1055,25 +1058,21 @@ static bool get_seed(uint64_t seed[2]) {
 }
 
 struct hai_json *hai_json_new(void) {
-    struct hai_json *js = malloc(sizeof(*js));
+    struct hai_json *js;
+    uint64_t seed[2];
 
+    if (!get_seed(seed)) {
+        return NULL;
+    }
+
+    js = malloc(sizeof(*js));
     if (js == NULL) {
         return NULL;
     }
 
-    if (!get_seed(js->seed)) {
-        free(js);
-        return NULL;
-    }
-
+    hai_json_keys_init(&js->keys, seed);
     js->skip_strings = hai_skip_strings();
     js->depth = 0;
-    js->keys = js->first_keys;
-    js->keys_size = FIRST_KEYS;
-    js->nkeys = 0;
-    js->table = NULL;
-    js->table_size = 0;
-    js->table_used = 0;
     js->frames[0].inside = CHECK_REPEATED;
     hai_json_reset(js);
 
@@ -1085,17 +1084,14 @@ void hai_json_free(struct hai_json *js) {
         return;
     }
 
-    if (js->keys != js->first_keys) {
-        free(js->keys);
-    }
-    free(js->table);
+    hai_json_keys_free(&js->keys);
     free(js);
 }
 
 void hai_json_reset(struct hai_json *js) {
     /* a refused body leaves objects open */
     for ( ; js->depth; js->depth--) {
-        drop_keys(js);
+        hai_json_keys_drop(&js->keys, &js->frames[js->depth], js->depth);
     }
 
     js->status = HAI_JSON_OK;

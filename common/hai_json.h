@@ -20,8 +20,8 @@
 
 /*
  * Keys in all objects that are open at one moment and checked for repeated
- * keys.  It bounds the memory of a scanner: 8 bytes a key and 16 a key of
- * objects with more than 32, so 6 MB, kept until hai_json_free().
+ * keys.  It bounds the memory of a scanner: 16 bytes a key and 16 more a
+ * key of objects with more than 32, so 8 MB, kept until hai_json_free().
  */
 #define HAI_JSON_MAX_KEYS 262144
 

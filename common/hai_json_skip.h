@@ -12,8 +12,10 @@
 #ifndef HAI_JSON_SKIP_H
 #define HAI_JSON_SKIP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__x86_64__) && !defined(HAI_JSON_PORTABLE)
 #define HAI_JSON_X86 1
@@ -23,6 +25,9 @@
 #include <arm_neon.h>
 #endif
 
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 typedef const uint8_t *hai_skip_fn(const uint8_t *p, const uint8_t *end);
 
 /* The fastest for this processor. */
@@ -30,6 +35,12 @@ hai_skip_fn *hai_skip_strings(void);
 
 /* The same, but stops at backslashes: what it took is the text itself. */
 const uint8_t *hai_skip_text(const uint8_t *p, const uint8_t *end);
+
+/*
+ * Over white space that begins at last or before; 8 bytes behind last are
+ * read, and that far the result may be.
+ */
+const uint8_t *hai_skip_space(const uint8_t *p, const uint8_t *last);
 
 /*
  * Bytes that follow the first byte of a UTF-8 sequence, and the range of the
@@ -77,8 +88,9 @@ static inline unsigned hai_first_special(const uint8_t *p) {
     __m128i v = _mm_loadu_si128((const __m128i *) p);
     __m128i m;
 
-    /* as signed bytes, non-ASCII is below the space as well */
-    m = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+    /* the sign is that of what is below the space; as signed bytes,
+       non-ASCII is that as well */
+    m = _mm_subs_epi8(v, _mm_set1_epi8(0x20));
     m = _mm_or_si128(m, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
     m = _mm_or_si128(m, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
 
@@ -131,5 +143,44 @@ static inline unsigned hai_first_special(const uint8_t *p) {
 }
 
 #endif
+
+static inline bool hai_is_space(uint8_t c) {
+    return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');
+}
+
+static inline bool hai_is_digit(uint8_t c) {
+    return c >= '0' && c <= '9';
+}
+
+/* Behind a number without an exponent that ends before end, or NULL. */
+static inline const uint8_t *hai_plain_number(const uint8_t *p,
+                                              const uint8_t *end) {
+    p += *p == '-';
+
+    if (p == end || !hai_is_digit(*p)) {
+        return NULL;
+    }
+    if (*p++ != '0') {
+        while (p < end && hai_is_digit(*p)) {
+            p++;
+        }
+    }
+    if (p < end && *p == '.') {
+        if (++p == end || !hai_is_digit(*p)) {
+            return NULL;
+        }
+        while (p < end && hai_is_digit(*p)) {
+            p++;
+        }
+    }
+
+    return p < end && *p != 'e' && *p != 'E' ? p : NULL;
+}
+
+/* Behind the true, false or null at p, or NULL; 5 bytes are read. */
+static inline const uint8_t *hai_whole_literal(const uint8_t *p) {
+    return memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0 ? p + 4
+           : memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
+}
 
 #endif

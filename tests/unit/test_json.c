@@ -97,11 +97,30 @@ static void assert_same(const struct result *x, const struct result *y) {
     assert_string_equal(x->facts.model, y->facts.model);
 }
 
+/*
+ * White space behind the body changes nothing, but that all of it is read by
+ * the fast path, which wants some bytes behind each token.
+ */
+static void scan_padded(const char *data, size_t n, struct result *r) {
+    char *padded = malloc(n + 100);
+
+    assert_non_null(padded);
+    memcpy(padded, data, n);
+    memset(padded + n, ' ', 100);
+    scan3(padded, n + 100, 0, 0, r);
+    free(padded);
+}
+
 /* Scans whole, in every two pieces and byte by byte; all must agree. */
 static void scan(const char *data, size_t n, struct result *r) {
     struct result other;
 
     scan3(data, n, 0, 0, r);
+
+    if (r->status == HAI_JSON_OK || r->error_offset < n) {
+        scan_padded(data, n, &other);
+        assert_same(r, &other);
+    }
 
     for (size_t i = 1; i < n; i++) {
         scan3(data, n, 0, i, &other);
@@ -649,12 +668,13 @@ static void takes_many_keys_in_linear_time(void **state) {
 
     (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
-        small = many_keys(10000, prefixes[i], false, &small_len);
+        small = many_keys(1000, prefixes[i], false, &small_len);
         large = many_keys(100000, prefixes[i], false, &large_len);
         small_ns = scan_time(small, small_len, HAI_JSON_OK);
         large_ns = scan_time(large, large_len, HAI_JSON_OK);
-        /* ten times as many; a hundred times as long were quadratic */
-        assert_true(large_ns < 40 * small_ns);
+        /* a hundred times as many, which do not fit into the processor's
+           caches; ten thousand times as long were quadratic */
+        assert_true(large_ns < 2000 * small_ns);
         free(small);
         free(large);
 
