@@ -13,7 +13,8 @@ our $port;
 # beginning without the last byte, <A> the other provider's
 my $ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 my %answers = (
-    length => [ $ok . "Content-Length: %L\r\n\r\n", '{"a":"before <K> after"}' ],
+    length => [ $ok . "Content-Length: %L\r\n\r\n",
+        '{"a":"before <K> after"}' ],
     close => [ $ok . "Connection: close\r\n\r\n", 'before <K> after' ],
     plain => [ "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
         . "Content-Length: %L\r\n\r\n", '<K>' ],

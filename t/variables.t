@@ -92,7 +92,8 @@ sub known {
             join('', map { "\$$_ " } @names), "'; }\n";
         close $out;
 
-        my $said = `$ENV{HAI_NGINX} -e stderr -t -c $folder/variables.conf 2>&1`;
+        my $file = "$folder/variables.conf";
+        my $said = `$ENV{HAI_NGINX} -e stderr -t -c $file 2>&1`;
 
         $said =~ /unknown "(\w+)" variable/ or last;
         @names = grep { $_ ne $1 } @names;
@@ -103,8 +104,8 @@ sub known {
 
 our $everything = join("\n", map { "'$_=\$$_ '" } known(@variables));
 
-our $format = 'log_format facts "c=$hoody_ai_container id=$hoody_ai_container_id'
-    . ' api=$hoody_ai_api m=$hoody_ai_model s=$hoody_ai_status'
+our $format = 'log_format facts "c=$hoody_ai_container'
+    . ' id=$hoody_ai_container_id api=$hoody_ai_api m=$hoody_ai_model s=$hoody_ai_status'
     . ' in=$hoody_ai_input_tokens out=$hoody_ai_output_tokens'
     . ' t=$hoody_ai_ttft r=$hoody_ai_request_id.";'
     . "access_log $ENV{TEST_NGINX_SERVER_ROOT}/logs/facts.log facts;\n";

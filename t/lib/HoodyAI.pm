@@ -23,7 +23,8 @@ package HoodyAI;
 #                       and "body TEXT"; empty: nothing arrived at all
 #   --- check           Perl: code that gets the block after each repetition
 #
-# A line of --- cases is an expected status (a regex) and, separated by " | ", any of
+# A line of --- cases is an expected status (a regex) and, separated by " | ",
+# any of
 #
 #   METHOD URI [VERSION]   default: POST /v1/chat/completions HTTP/1.1
 #   Name: value            a request header; without a credential among them
@@ -626,7 +627,8 @@ sub run_cases {
                 parse_case($line, $Test::Nginx::Util::RandPorts);
             };
             @faults = $case ? run_case($case) : $@;
-        } while (@faults && $case && $case->{soon} && Time::HiRes::time() < $end);
+        } while (@faults && $case && $case->{soon}
+            && Time::HiRes::time() < $end);
 
         Test::More::ok(!@faults, $block->name . ' - ' . substr($line, 0, 100))
             or Test::More::diag(join("\n", @faults));
