@@ -1,5 +1,7 @@
 # What is written to the stream of events, and counted for it.
 
+# valgrind: yes
+
 use lib 't/lib';
 use Test::Nginx::Socket 'no_plan';
 use HoodyAI;

@@ -1,6 +1,8 @@
 # Who is asking: both header forms, the grammar of the token, names and
 # numbers.
 
+# valgrind: yes
+
 use lib 't/lib';
 use Test::Nginx::Socket 'no_plan';
 use HoodyAI;

@@ -1,6 +1,8 @@
 # A provider that says the key aloud: masked in all that goes out, whatever the
 # pieces it comes in, and never in a log.
 
+# valgrind: yes
+
 use lib 't/lib';
 use Test::Nginx::Socket 'no_plan';
 use HoodyAI;

@@ -1,5 +1,7 @@
 # What hoody_ai_status shows.
 
+# valgrind: yes
+
 use lib 't/lib';
 use Test::Nginx::Socket 'no_plan';
 use HoodyAI;

@@ -113,7 +113,8 @@ hai_quiet_make() {
 
     # the jobs of an outer make are not for this one: it has its own -j
     if [ -n "${V:-}" ]; then
-        MAKEFLAGS='' MFLAGS='' "${make[@]}" "$3"
+        # the output of a script may be the name of what it built
+        MAKEFLAGS='' MFLAGS='' "${make[@]}" "$3" >&2
         return
     fi
 
