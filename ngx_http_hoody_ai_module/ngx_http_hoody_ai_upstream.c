@@ -918,6 +918,7 @@ ngx_http_hoody_ai_process_header(ngx_http_request_t *r)
 {
     size_t                     limit_rate;
     ngx_int_t                  rc;
+    ngx_uint_t                 http_version;
     ngx_http_upstream_t       *u;
     ngx_http_hoody_ai_ctx_t   *ctx;
     ngx_http_hoody_ai_peer_t  *hp;
@@ -941,6 +942,7 @@ ngx_http_hoody_ai_process_header(ngx_http_request_t *r)
                           u->buffer.start, u->buffer.last - u->buffer.start);
 
     limit_rate = r->limit_rate;
+    http_version = r->http_version;
 
     /* proxy replaces the pointer when it goes from the status line on */
 
@@ -950,6 +952,10 @@ ngx_http_hoody_ai_process_header(ngx_http_request_t *r)
 
     hp->process_header = u->process_header;
     u->process_header = ngx_http_hoody_ai_process_header;
+
+    /* proxy takes junk for HTTP/0.9 and would have the caller answered so */
+
+    r->http_version = http_version;
 
     if (rc != NGX_OK) {
         return rc;
