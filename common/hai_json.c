@@ -77,21 +77,21 @@ enum state {
     ST_AFTER,      /* behind a value */
     ST_DONE,       /* behind the closing brace of the body */
 
-    ST_STRING,     /* inside a string, at a character */
-    ST_CHARACTER,  /* inside a UTF-8 sequence */
-    ST_ESCAPE,     /* behind a backslash */
-    ST_HEX,        /* inside the four digits of an escape */
-    ST_SURROGATE,  /* behind a high surrogate: only a backslash may follow */
-    ST_SURROGATE_U,/* ... and then only a u */
-    ST_LITERAL,    /* inside true, false or null */
-    ST_MINUS,      /* a number: behind the minus */
-    ST_ZERO,       /* behind a leading zero */
-    ST_INTEGER,    /* behind any other digit */
-    ST_POINT,      /* behind the decimal point */
-    ST_FRACTION,   /* behind a digit of the fraction */
-    ST_EXP,        /* behind the e */
-    ST_EXP_SIGN,   /* behind its sign */
-    ST_EXP_DIGIT   /* behind a digit of the exponent */
+    ST_STRING,      /* inside a string, at a character */
+    ST_CHARACTER,   /* inside a UTF-8 sequence */
+    ST_ESCAPE,      /* behind a backslash */
+    ST_HEX,         /* inside the four digits of an escape */
+    ST_SURROGATE,   /* behind a high surrogate: only a backslash may follow */
+    ST_SURROGATE_U, /* ... and then only a u */
+    ST_LITERAL,     /* inside true, false or null */
+    ST_MINUS,       /* a number: behind the minus */
+    ST_ZERO,        /* behind a leading zero */
+    ST_INTEGER,     /* behind any other digit */
+    ST_POINT,       /* behind the decimal point */
+    ST_FRACTION,    /* behind a digit of the fraction */
+    ST_EXP,         /* behind the e */
+    ST_EXP_SIGN,    /* behind its sign */
+    ST_EXP_DIGIT    /* behind a digit of the exponent */
 };
 
 /* What a string is for. */
@@ -107,26 +107,26 @@ struct hai_json {
     enum hai_json_status status;
     enum state state;
     uint32_t depth;
-    int top_key;            /* enum hai_json_key whose value is due, or -1 */
+    int top_key; /* enum hai_json_key whose value is due, or -1 */
 
-    const uint8_t *data;    /* this call's bytes ... */
-    uint64_t offset;        /* ... and where they begin in the body */
+    const uint8_t *data; /* this call's bytes ... */
+    uint64_t offset;     /* ... and where they begin in the body */
     uint64_t error_offset;
     uint64_t string_offset; /* of the opening quote of a key or the model */
     hai_skip_fn *skip_strings;
 
-    enum purpose purpose;   /* of the string that is being read */
-    uint8_t utf8_left;      /* ST_CHARACTER: bytes to come, and the range */
-    uint8_t utf8_low;       /* of the next one */
+    enum purpose purpose; /* of the string that is being read */
+    uint8_t utf8_left;    /* ST_CHARACTER: bytes to come, and the range */
+    uint8_t utf8_low;     /* of the next one */
     uint8_t utf8_high;
-    uint8_t hex_left;       /* ST_HEX */
+    uint8_t hex_left; /* ST_HEX */
     bool kept_nul;
     uint32_t hex;
     uint32_t high_surrogate; /* or 0 */
     const char *literal;     /* ST_LITERAL: what must follow */
 
-    size_t kept_len;        /* bytes so far, also those beyond kept[] */
-    uint64_t kept_word;     /* bytes that do not fill a word yet */
+    size_t kept_len;    /* bytes so far, also those beyond kept[] */
+    uint64_t kept_word; /* bytes that do not fill a word yet */
     struct hai_sip kept_sip;
 
     struct hai_json_facts facts;
@@ -141,11 +141,10 @@ static const uint8_t checks_inside[HAI_KEY_COUNT] = {
     [HAI_KEY_SYSTEM] = CHECK_REPEATED | CHECK_ROLE,
     [HAI_KEY_INPUT] = CHECK_REPEATED | CHECK_ROLE,
     [HAI_KEY_INSTRUCTIONS] = CHECK_REPEATED,
-    [HAI_KEY_TOOLS] = CHECK_REPEATED
+    [HAI_KEY_TOOLS] = CHECK_REPEATED,
 };
 
 static _Atomic uint64_t process_seed[2];
-
 
 /* --- refusing ----------------------------------------------------------- */
 
@@ -166,11 +165,9 @@ static const uint8_t *refuse(struct hai_json *js, const uint8_t *p,
     return refuse_at(js, offset_of(js, p), status);
 }
 
-
 /* --- keys: their words -------------------------------------------------- */
 
-static uint64_t hash(const struct hai_json *js, const uint8_t *p,
-                     size_t len) {
+static uint64_t hash(const struct hai_json *js, const uint8_t *p, size_t len) {
     struct hai_sip s;
     size_t n;
 
@@ -201,7 +198,6 @@ static struct hai_key key_words(struct hai_json *js, const uint8_t *s,
 
     return key;
 }
-
 
 /* --- keys and the model: what they mean --------------------------------- */
 
@@ -294,8 +290,7 @@ static const uint8_t *model_end(struct hai_json *js, const uint8_t *next,
 
     for (size_t i = 0; i < len; i++) {
         /* C0, DEL, and C1, which is c2 80 to c2 9f */
-        if (s[i] < 0x20 || s[i] == 0x7f
-            || (s[i] == 0xc2 && s[i + 1] < 0xa0)) {
+        if (s[i] < 0x20 || s[i] == 0x7f || (s[i] == 0xc2 && s[i + 1] < 0xa0)) {
             return refuse_at(js, js->string_offset, HAI_JSON_MODEL);
         }
     }
@@ -308,10 +303,9 @@ static const uint8_t *model_end(struct hai_json *js, const uint8_t *next,
     return next;
 }
 
-static const uint8_t *string_end(struct hai_json *js,
-                                        const uint8_t *next,
-                                        const uint8_t *s, size_t len,
-                                        enum purpose purpose) {
+static const uint8_t *string_end(struct hai_json *js, const uint8_t *next,
+                                 const uint8_t *s, size_t len,
+                                 enum purpose purpose) {
     switch (purpose) {
     case FOR_KEY:
         return key_end(js, next, s, len);
@@ -322,7 +316,6 @@ static const uint8_t *string_end(struct hai_json *js,
         return next;
     }
 }
-
 
 /* --- strings: byte by byte ---------------------------------------------- */
 
@@ -410,7 +403,7 @@ static const uint8_t *hex_byte(struct hai_json *js, const uint8_t *p) {
             return refuse(js, p, HAI_JSON_UTF8);
         }
         keep_character(js, 0x10000 + ((js->high_surrogate & 0x3ff) << 10)
-                           + (js->hex & 0x3ff));
+                               + (js->hex & 0x3ff));
         js->high_surrogate = 0;
 
     } else if (js->hex >= 0xdc00 && js->hex <= 0xdfff) {
@@ -472,8 +465,8 @@ static const uint8_t *special_byte(struct hai_json *js, const uint8_t *p) {
         return refuse(js, p, HAI_JSON_SYNTAX);
     }
 
-    js->utf8_left = (uint8_t) hai_utf8_follow(*p, &js->utf8_low,
-                                              &js->utf8_high);
+    js->utf8_left =
+        (uint8_t) hai_utf8_follow(*p, &js->utf8_low, &js->utf8_high);
     if (js->utf8_left == 0) {
         return refuse(js, p, HAI_JSON_UTF8);
     }
@@ -546,7 +539,6 @@ static const uint8_t *string_start(struct hai_json *js, const uint8_t *p,
     return string_bytes(js, q, end);
 }
 
-
 /* --- numbers and literals ----------------------------------------------- */
 
 /* Goes on inside a number, to behind its last byte. */
@@ -555,7 +547,7 @@ static const uint8_t *number_bytes(struct hai_json *js, const uint8_t *p,
     enum state state = js->state;
     bool digit;
 
-    for ( ; p < end; p++) {
+    for (; p < end; p++) {
         digit = *p >= '0' && *p <= '9';
 
         switch (state) {
@@ -611,7 +603,7 @@ static const uint8_t *number_bytes(struct hai_json *js, const uint8_t *p,
 
 static const uint8_t *literal_bytes(struct hai_json *js, const uint8_t *p,
                                     const uint8_t *end) {
-    for ( ; p < end && *js->literal; p++, js->literal++) {
+    for (; p < end && *js->literal; p++, js->literal++) {
         if (*p != (uint8_t) *js->literal) {
             return refuse(js, p, HAI_JSON_SYNTAX);
         }
@@ -623,7 +615,6 @@ static const uint8_t *literal_bytes(struct hai_json *js, const uint8_t *p,
 
     return p;
 }
-
 
 /* --- structure ---------------------------------------------------------- */
 
@@ -672,11 +663,25 @@ static const uint8_t *value_start(struct hai_json *js, const uint8_t *p,
     char type;
 
     switch (*p) {
-    case '"': case '{': case '[': case 't': case 'f': case 'n':
+    case '"':
+    case '{':
+    case '[':
+    case 't':
+    case 'f':
+    case 'n':
         type = (char) *p;
         break;
-    case '-': case '0': case '1': case '2': case '3': case '4': case '5':
-    case '6': case '7': case '8': case '9':
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9':
         type = '0';
         break;
     default:
@@ -698,7 +703,8 @@ static const uint8_t *value_start(struct hai_json *js, const uint8_t *p,
     switch (type) {
     case '"':
         return string_start(js, p, end, purpose);
-    case '{': case '[':
+    case '{':
+    case '[':
         return container_start(js, p);
     case '0':
         js->state = *p == '-' ? ST_MINUS : *p == '0' ? ST_ZERO : ST_INTEGER;
@@ -721,8 +727,9 @@ static const uint8_t *body_start(struct hai_json *js, const uint8_t *p) {
         return refuse(js, p, HAI_JSON_UTF8); /* a BOM of any kind */
     }
 
-    return refuse(js, p, *p && strchr("[\"-0123456789tfn", *p)
-                         ? HAI_JSON_NOT_OBJECT : HAI_JSON_SYNTAX);
+    return refuse(js, p,
+                  *p && strchr("[\"-0123456789tfn", *p) ? HAI_JSON_NOT_OBJECT
+                                                        : HAI_JSON_SYNTAX);
 }
 
 /* --- the fast path ------------------------------------------------------ */
@@ -825,7 +832,7 @@ key:
                      || next_key == js->keys.end)) {
             goto leave;
         }
-        for ( ; k < next_key; k++) {
+        for (; k < next_key; k++) {
             if (unlikely(k->a == key.a && k->b == key.b)) {
                 goto leave;
             }
@@ -963,7 +970,6 @@ leave:
     return state == ST_STRING ? string_bytes(js, p, end) : p;
 }
 
-
 /* --- structure, one token after the other ------------------------------- */
 
 /* All bytes outside of tokens; returns at the end of the input. */
@@ -1031,7 +1037,6 @@ static const uint8_t *structure_bytes(struct hai_json *js, const uint8_t *p,
     return p;
 }
 
-
 /* --- the interface ------------------------------------------------------ */
 
 /*
@@ -1049,8 +1054,10 @@ static bool get_seed(uint64_t seed[2]) {
             }
             none = 0;
             fresh |= 1;
-            seed[i] = atomic_compare_exchange_strong(&process_seed[i], &none,
-                                                     fresh) ? fresh : none;
+            seed[i] =
+                atomic_compare_exchange_strong(&process_seed[i], &none, fresh)
+                    ? fresh
+                    : none;
         }
     }
 
@@ -1090,7 +1097,7 @@ void hai_json_free(struct hai_json *js) {
 
 void hai_json_reset(struct hai_json *js) {
     /* a refused body leaves objects open */
-    for ( ; js->depth; js->depth--) {
+    for (; js->depth; js->depth--) {
         hai_json_keys_drop(&js->keys, &js->frames[js->depth], js->depth);
     }
 

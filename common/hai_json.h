@@ -26,16 +26,16 @@
 #define HAI_JSON_MAX_KEYS 262144
 
 enum hai_json_status {
-    HAI_JSON_OK = 0,         /* fed: nothing wrong so far; finished: valid */
-    HAI_JSON_SYNTAX,         /* not RFC 8259, or bytes after the value */
-    HAI_JSON_NOT_OBJECT,     /* valid so far, but the value is no object */
-    HAI_JSON_UTF8,           /* not UTF-8, a BOM, or a lone surrogate escape */
-    HAI_JSON_DEPTH,          /* deeper than HAI_JSON_MAX_DEPTH, or more than
+    HAI_JSON_OK = 0,        /* fed: nothing wrong so far; finished: valid */
+    HAI_JSON_SYNTAX,        /* not RFC 8259, or bytes after the value */
+    HAI_JSON_NOT_OBJECT,    /* valid so far, but the value is no object */
+    HAI_JSON_UTF8,          /* not UTF-8, a BOM, or a lone surrogate escape */
+    HAI_JSON_DEPTH,         /* deeper than HAI_JSON_MAX_DEPTH, or more than
                                 HAI_JSON_MAX_KEYS keys to remember */
-    HAI_JSON_DUPLICATE_KEY,  /* a key twice where that could decide anything */
-    HAI_JSON_AMBIGUOUS_KEY,  /* equals a deciding key only after case folding,
+    HAI_JSON_DUPLICATE_KEY, /* a key twice where that could decide anything */
+    HAI_JSON_AMBIGUOUS_KEY, /* equals a deciding key only after case folding,
                                 or a deciding key or the model holds NUL */
-    HAI_JSON_MODEL,          /* model empty, too long, control characters, or
+    HAI_JSON_MODEL,         /* model empty, too long, control characters, or
                                 not a string */
     HAI_JSON_NO_MEMORY
 };

@@ -19,12 +19,9 @@
 #define FOLDED_BYTES 24 /* more than the longest deciding key */
 #define FIRST_SLOTS 256 /* of the table; a power of two */
 
-
 const uint64_t hai_key_masks[8] = {
     UINT64_MAX >> 56, UINT64_MAX >> 48, UINT64_MAX >> 40, UINT64_MAX >> 32,
-    UINT64_MAX >> 24, UINT64_MAX >> 16, UINT64_MAX >> 8, UINT64_MAX
-};
-
+    UINT64_MAX >> 24, UINT64_MAX >> 16, UINT64_MAX >> 8,  UINT64_MAX};
 
 /* --- names -------------------------------------------------------------- */
 
@@ -40,15 +37,15 @@ static const char *fold(const uint8_t *p, size_t left, size_t *n) {
         char from[4];
         char to[3];
     } folds[] = {
-        { "\xc3\x9f", "ss" },     /* U+00DF sharp s */
-        { "\xc4\xb0", "i" },      /* U+0130 I with dot above */
-        { "\xc4\xb1", "i" },      /* U+0131 dotless i */
-        { "\xc5\xbf", "s" },      /* U+017F long s */
-        { "\xcc\x87", "" },       /* U+0307 combining dot above */
-        { "\xe1\xba\x9e", "ss" }, /* U+1E9E capital sharp s */
-        { "\xe2\x84\xaa", "k" },  /* U+212A Kelvin sign */
-        { "\xef\xac\x85", "st" }, /* U+FB05 ligature long s t */
-        { "\xef\xac\x86", "st" }  /* U+FB06 ligature s t */
+        {"\xc3\x9f", "ss"},     /* U+00DF sharp s */
+        {"\xc4\xb0", "i"},      /* U+0130 I with dot above */
+        {"\xc4\xb1", "i"},      /* U+0131 dotless i */
+        {"\xc5\xbf", "s"},      /* U+017F long s */
+        {"\xcc\x87", ""},       /* U+0307 combining dot above */
+        {"\xe1\xba\x9e", "ss"}, /* U+1E9E capital sharp s */
+        {"\xe2\x84\xaa", "k"},  /* U+212A Kelvin sign */
+        {"\xef\xac\x85", "st"}, /* U+FB05 ligature long s t */
+        {"\xef\xac\x86", "st"}  /* U+FB06 ligature s t */
     };
 
     for (size_t i = 0; i < sizeof(folds) / sizeof(folds[0]); i++) {
@@ -91,12 +88,11 @@ static size_t fold_key(const uint8_t *p, size_t len, char out[FOLDED_BYTES],
                 return 0;
             }
         } else {
-            ascii[0] = (char) (p[i] >= 'A' && p[i] <= 'Z' ? p[i] | 0x20
-                                                          : p[i]);
+            ascii[0] = (char) (p[i] >= 'A' && p[i] <= 'Z' ? p[i] | 0x20 : p[i]);
             to = ascii;
         }
 
-        for ( ; *to; to++) {
+        for (; *to; to++) {
             if (out_len == FOLDED_BYTES) {
                 return 0;
             }
@@ -111,18 +107,21 @@ int hai_json_top_key(const char *name, size_t len) {
 #define IS(text) (memcmp(name, text, sizeof(text) - 1) == 0)
     switch (len) {
     case 5:
-        return IS("model") ? HAI_KEY_MODEL
+        return IS("model")   ? HAI_KEY_MODEL
                : IS("input") ? HAI_KEY_INPUT
-               : IS("tools") ? HAI_KEY_TOOLS : -1;
+               : IS("tools") ? HAI_KEY_TOOLS
+                             : -1;
     case 6:
-        return IS("stream") ? HAI_KEY_STREAM
+        return IS("stream")   ? HAI_KEY_STREAM
                : IS("system") ? HAI_KEY_SYSTEM
-               : IS("prompt") ? HAI_KEY_PROMPT : -1;
+               : IS("prompt") ? HAI_KEY_PROMPT
+                              : -1;
     case 8:
         return IS("messages") ? HAI_KEY_MESSAGES : -1;
     case 12:
-        return IS("instructions") ? HAI_KEY_INSTRUCTIONS
-               : IS("conversation") ? HAI_KEY_CONVERSATION : -1;
+        return IS("instructions")   ? HAI_KEY_INSTRUCTIONS
+               : IS("conversation") ? HAI_KEY_CONVERSATION
+                                    : -1;
     case 20:
         return IS("previous_response_id") ? HAI_KEY_PREVIOUS_RESPONSE_ID : -1;
     default:
@@ -132,8 +131,8 @@ int hai_json_top_key(const char *name, size_t len) {
 }
 
 static bool is_role_key(const char *name, size_t len) {
-    return (len == 4 && (memcmp(name, "role", 4) == 0
-                         || memcmp(name, "type", 4) == 0))
+    return (len == 4
+            && (memcmp(name, "role", 4) == 0 || memcmp(name, "type", 4) == 0))
            || (len == 7 && memcmp(name, "content", 7) == 0);
 }
 
@@ -141,8 +140,8 @@ static bool is_role_key(const char *name, size_t len) {
 static inline uint64_t foldable_bits(uint64_t w) {
     const uint64_t ones = UINT64_C(0x0101010101010101);
     uint64_t ascii = w & ones * 0x7f;
-    uint64_t capital = (ascii + ones * (0x80 - 'A'))
-                       & ~(ascii + ones * (0x80 - 'Z' - 1));
+    uint64_t capital =
+        (ascii + ones * (0x80 - 'A')) & ~(ascii + ones * (0x80 - 'Z' - 1));
 
     return (w | capital | ~(ascii + ones * 0x7f)) & ones * 0x80;
 }
@@ -151,13 +150,14 @@ static inline uint64_t foldable_bits(uint64_t w) {
 static bool bytes_may_fold(const uint8_t *p, size_t len) {
     uint64_t bits = 0;
 
-    for ( ; len >= 8; len -= 8, p += 8) {
+    for (; len >= 8; len -= 8, p += 8) {
         bits |= foldable_bits(load64(p));
     }
 
     /* the bytes that are missing to a word must not look like NUL */
-    return bits || foldable_bits(load_rest(p, len)
-                                 | UINT64_C(0x2020202020202020) << 8 * len);
+    return bits
+           || foldable_bits(load_rest(p, len)
+                            | UINT64_C(0x2020202020202020) << 8 * len);
 }
 
 bool hai_json_like_top_key(const uint8_t *p, size_t len) {
@@ -183,7 +183,6 @@ bool hai_json_like_role_key(const uint8_t *p, size_t len) {
     n = fold_key(p, len, name, &cut);
     return is_role_key(name, n) || is_role_key(name, cut);
 }
-
 
 /* --- keys that an object has already ------------------------------------ */
 
@@ -236,8 +235,7 @@ static size_t table_slot(const struct hai_json_keys *keys, uint64_t entry) {
  * of the key stack, the order in which its entries came.
  */
 static bool table_reserve(struct hai_json_keys *keys,
-                          const struct hai_json_frame *frames,
-                          uint32_t depth) {
+                          const struct hai_json_frame *frames, uint32_t depth) {
     size_t size, end;
     uint64_t *table, entry;
 
@@ -293,7 +291,7 @@ void hai_json_keys_drop(struct hai_json_keys *keys,
     size_t slot;
 
     if (f->in_table) {
-        for (size_t i = keys->n; i-- > f->first_key; ) {
+        for (size_t i = keys->n; i-- > f->first_key;) {
             slot = table_slot(keys, table_entry(keys, keys->stack[i], depth));
             keys->table[slot] = 0;
             keys->table_used--;

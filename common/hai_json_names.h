@@ -41,7 +41,7 @@ struct hai_json_keys {
     struct hai_key *stack; /* first or allocated */
     struct hai_key *end;   /* of what is allocated */
     size_t n;
-    uint64_t *table;       /* 0: free slot */
+    uint64_t *table; /* 0: free slot */
     size_t table_size;
     size_t table_used;
     uint64_t seed[2];
@@ -70,15 +70,14 @@ static inline struct hai_key hai_key_words(const uint8_t *p, size_t len) {
 
 /* The first word of a short name, to compare with. */
 #define HAI_AT(i, c) ((uint64_t) (c) << 8 * (i))
-#define HAI_NAME4(a, b, c, d) \
-    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) \
-     | HAI_AT(4, '"'))
-#define HAI_NAME5(a, b, c, d, e) \
-    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) \
-     | HAI_AT(4, e) | HAI_AT(5, '"'))
-#define HAI_NAME7(a, b, c, d, e, f, g) \
-    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) \
-     | HAI_AT(4, e) | HAI_AT(5, f) | HAI_AT(6, g) | HAI_AT(7, '"'))
+#define HAI_NAME4(a, b, c, d)                                                  \
+    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) | HAI_AT(4, '"'))
+#define HAI_NAME5(a, b, c, d, e)                                               \
+    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) | HAI_AT(4, e)  \
+     | HAI_AT(5, '"'))
+#define HAI_NAME7(a, b, c, d, e, f, g)                                         \
+    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) | HAI_AT(4, e)  \
+     | HAI_AT(5, f) | HAI_AT(6, g) | HAI_AT(7, '"'))
 
 static const uint64_t hai_name_role = HAI_NAME4('r', 'o', 'l', 'e');
 static const uint64_t hai_name_type = HAI_NAME4('t', 'y', 'p', 'e');
@@ -105,8 +104,7 @@ static inline bool hai_like_role_word(uint64_t word) {
     const uint64_t small = UINT64_C(0x20202020202020);
 
     word |= small;
-    return word == (hai_name_role | small)
-           || word == (hai_name_content | small)
+    return word == (hai_name_role | small) || word == (hai_name_content | small)
            || word == (hai_name_type | small);
 }
 

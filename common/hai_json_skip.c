@@ -61,13 +61,11 @@ static unsigned utf8_character(const uint8_t *p, const uint8_t *end) {
 #define D(x) (HAI_HEX_DIGIT | (x))
 
 const uint8_t hai_hex_digits[256] = {
-    ['0'] = D(0), ['1'] = D(1), ['2'] = D(2), ['3'] = D(3), ['4'] = D(4),
-    ['5'] = D(5), ['6'] = D(6), ['7'] = D(7), ['8'] = D(8), ['9'] = D(9),
-    ['a'] = D(10), ['b'] = D(11), ['c'] = D(12), ['d'] = D(13),
-    ['e'] = D(14), ['f'] = D(15),
-    ['A'] = D(10), ['B'] = D(11), ['C'] = D(12), ['D'] = D(13),
-    ['E'] = D(14), ['F'] = D(15)
-};
+    ['0'] = D(0),  ['1'] = D(1),  ['2'] = D(2),  ['3'] = D(3),  ['4'] = D(4),
+    ['5'] = D(5),  ['6'] = D(6),  ['7'] = D(7),  ['8'] = D(8),  ['9'] = D(9),
+    ['a'] = D(10), ['b'] = D(11), ['c'] = D(12), ['d'] = D(13), ['e'] = D(14),
+    ['f'] = D(15), ['A'] = D(10), ['B'] = D(11), ['C'] = D(12), ['D'] = D(13),
+    ['E'] = D(14), ['F'] = D(15)};
 
 #undef D
 
@@ -86,9 +84,8 @@ static int32_t hex_number(const uint8_t *p) {
 }
 
 const uint8_t hai_escapes[256] = {
-    ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f',
-    ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'
-};
+    ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
 
 /*
  * Length of the whole and valid escape at p, a surrogate pair counting as
@@ -123,8 +120,8 @@ static unsigned whole_escape(const uint8_t *p, const uint8_t *end) {
 }
 
 /* Without escapes it stops at backslashes: what it took is the text. */
-static inline const uint8_t *skip_portable(const uint8_t *p,
-                                           const uint8_t *end, bool escapes) {
+static inline const uint8_t *skip_portable(const uint8_t *p, const uint8_t *end,
+                                           bool escapes) {
     unsigned n;
 
     for (;;) {
@@ -168,7 +165,7 @@ static const uint8_t *skip_strings(const uint8_t *p, const uint8_t *end) {
 }
 
 const uint8_t *hai_skip_space(const uint8_t *p, const uint8_t *last) {
-    for ( ; p <= last && hai_is_space(*p); p++) {
+    for (; p <= last && hai_is_space(*p); p++) {
         while (p < last && load64(p + 1) == UINT64_C(0x2020202020202020)) {
             p += 8;
         }
@@ -189,22 +186,22 @@ const uint8_t *hai_skip_space(const uint8_t *p, const uint8_t *last) {
  * that all three allow.
  */
 enum {
-    U_SHORT = 0x01,    /* a first byte without a following byte */
-    U_LONG = 0x02,     /* a following byte behind ASCII */
-    U_OVER3 = 0x04,    /* e0 80..9f */
-    U_SURR = 0x08,     /* ed a0..bf */
-    U_OVER2 = 0x10,    /* c0, c1 */
-    U_LARGE = 0x20,    /* f4 90.., f5.. and up */
-    U_EDGE4 = 0x40,    /* f0 80..8f is too long, f5.. 80..8f too large */
-    U_CONTS = 0x80,    /* two following bytes: right only as third, fourth */
+    U_SHORT = 0x01, /* a first byte without a following byte */
+    U_LONG = 0x02,  /* a following byte behind ASCII */
+    U_OVER3 = 0x04, /* e0 80..9f */
+    U_SURR = 0x08,  /* ed a0..bf */
+    U_OVER2 = 0x10, /* c0, c1 */
+    U_LARGE = 0x20, /* f4 90.., f5.. and up */
+    U_EDGE4 = 0x40, /* f0 80..8f is too long, f5.. 80..8f too large */
+    U_CONTS = 0x80, /* two following bytes: right only as third, fourth */
     U_ANY = U_SHORT | U_LONG | U_CONTS
 };
 
 #define U(x) ((char) (x))
-#define TABLE16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)               \
-    _mm256_setr_epi8(U(a), U(b), U(c), U(d), U(e), U(f), U(g), U(h), U(i),    \
-                     U(j), U(k), U(l), U(m), U(n), U(o), U(p), U(a), U(b),    \
-                     U(c), U(d), U(e), U(f), U(g), U(h), U(i), U(j), U(k),    \
+#define TABLE16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                \
+    _mm256_setr_epi8(U(a), U(b), U(c), U(d), U(e), U(f), U(g), U(h), U(i),     \
+                     U(j), U(k), U(l), U(m), U(n), U(o), U(p), U(a), U(b),     \
+                     U(c), U(d), U(e), U(f), U(g), U(h), U(i), U(j), U(k),     \
                      U(l), U(m), U(n), U(o), U(p))
 
 HAI_AVX2 static inline __m256i high_nibbles(__m256i v) {
@@ -213,27 +210,25 @@ HAI_AVX2 static inline __m256i high_nibbles(__m256i v) {
 
 /* Not zero where v, which follows prev, is not UTF-8. */
 HAI_AVX2 static inline __m256i utf8_errors(__m256i v, __m256i prev) {
-    const __m256i first_high = TABLE16(
-        U_LONG, U_LONG, U_LONG, U_LONG, U_LONG, U_LONG, U_LONG, U_LONG,
-        U_CONTS, U_CONTS, U_CONTS, U_CONTS, U_SHORT | U_OVER2, U_SHORT,
-        U_SHORT | U_OVER3 | U_SURR, U_SHORT | U_LARGE | U_EDGE4);
-    const __m256i first_low = TABLE16(
-        U_ANY | U_OVER3 | U_OVER2 | U_EDGE4, U_ANY | U_OVER2, U_ANY, U_ANY,
-        U_ANY | U_LARGE,
-        U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
-        U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
-        U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
-        U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
-        U_ANY | U_LARGE | U_EDGE4 | U_SURR, U_ANY | U_LARGE | U_EDGE4,
-        U_ANY | U_LARGE | U_EDGE4);
-    const __m256i second_high = TABLE16(
-        U_SHORT, U_SHORT, U_SHORT, U_SHORT, U_SHORT, U_SHORT, U_SHORT,
-        U_SHORT,
-        U_LONG | U_OVER2 | U_CONTS | U_OVER3 | U_EDGE4,
-        U_LONG | U_OVER2 | U_CONTS | U_OVER3 | U_LARGE,
-        U_LONG | U_OVER2 | U_CONTS | U_SURR | U_LARGE,
-        U_LONG | U_OVER2 | U_CONTS | U_SURR | U_LARGE,
-        U_SHORT, U_SHORT, U_SHORT, U_SHORT);
+    const __m256i first_high =
+        TABLE16(U_LONG, U_LONG, U_LONG, U_LONG, U_LONG, U_LONG, U_LONG, U_LONG,
+                U_CONTS, U_CONTS, U_CONTS, U_CONTS, U_SHORT | U_OVER2, U_SHORT,
+                U_SHORT | U_OVER3 | U_SURR, U_SHORT | U_LARGE | U_EDGE4);
+    const __m256i first_low =
+        TABLE16(U_ANY | U_OVER3 | U_OVER2 | U_EDGE4, U_ANY | U_OVER2, U_ANY,
+                U_ANY, U_ANY | U_LARGE, U_ANY | U_LARGE | U_EDGE4,
+                U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
+                U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
+                U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4,
+                U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4 | U_SURR,
+                U_ANY | U_LARGE | U_EDGE4, U_ANY | U_LARGE | U_EDGE4);
+    const __m256i second_high =
+        TABLE16(U_SHORT, U_SHORT, U_SHORT, U_SHORT, U_SHORT, U_SHORT, U_SHORT,
+                U_SHORT, U_LONG | U_OVER2 | U_CONTS | U_OVER3 | U_EDGE4,
+                U_LONG | U_OVER2 | U_CONTS | U_OVER3 | U_LARGE,
+                U_LONG | U_OVER2 | U_CONTS | U_SURR | U_LARGE,
+                U_LONG | U_OVER2 | U_CONTS | U_SURR | U_LARGE, U_SHORT, U_SHORT,
+                U_SHORT, U_SHORT);
     __m256i across, back1, back2, back3, wrong, third, fourth;
 
     /* v moved by one, two, three bytes, filled up from prev */
@@ -244,11 +239,10 @@ HAI_AVX2 static inline __m256i utf8_errors(__m256i v, __m256i prev) {
 
     wrong = _mm256_shuffle_epi8(first_high, high_nibbles(back1));
     wrong = _mm256_and_si256(
-        wrong, _mm256_shuffle_epi8(first_low,
-                                   _mm256_and_si256(back1,
-                                                    _mm256_set1_epi8(0x0f))));
-    wrong = _mm256_and_si256(
-        wrong, _mm256_shuffle_epi8(second_high, high_nibbles(v)));
+        wrong, _mm256_shuffle_epi8(
+                   first_low, _mm256_and_si256(back1, _mm256_set1_epi8(0x0f))));
+    wrong = _mm256_and_si256(wrong,
+                             _mm256_shuffle_epi8(second_high, high_nibbles(v)));
 
     /* bit 7 where a third or fourth byte is due: there, and only there,
        U_CONTS has to be set */
@@ -263,9 +257,8 @@ HAI_AVX2 static inline __m256i utf8_errors(__m256i v, __m256i prev) {
 /* Whether v ends inside a sequence. */
 HAI_AVX2 static inline bool utf8_open(__m256i v) {
     const __m256i most = _mm256_setr_epi8(
-        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, U(0xef), U(0xdf),
-        U(0xbf));
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, U(0xef), U(0xdf), U(0xbf));
     __m256i over = _mm256_subs_epu8(v, most);
 
     return !_mm256_testz_si256(over, over);
@@ -274,10 +267,10 @@ HAI_AVX2 static inline bool utf8_open(__m256i v) {
 /* Bits of the bytes that may stand behind a backslash, u excepted. */
 HAI_AVX2 static inline uint32_t simple_escapes(__m256i v) {
     /* by nibbles: 22 2f, 5c, 62 66 6e, 72 74 */
-    const __m256i low = TABLE16(0, 0, 1 | 4 | 8, 0, 8, 0, 4, 0, 0, 0, 0, 0,
-                                2, 0, 4, 1);
-    const __m256i high = TABLE16(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0,
-                                 0);
+    const __m256i low =
+        TABLE16(0, 0, 1 | 4 | 8, 0, 8, 0, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1);
+    const __m256i high =
+        TABLE16(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0);
     __m256i m;
 
     /* a byte from 80 up selects zero */
@@ -308,8 +301,7 @@ HAI_AVX2 static inline __m256i first_bytes(__m256i v, int n) {
  * else p.  The bytes from start on are valid so far, but for a last byte
  * with which no character begins: that one is found as well.
  */
-static const uint8_t *character_start(const uint8_t *p,
-                                      const uint8_t *start) {
+static const uint8_t *character_start(const uint8_t *p, const uint8_t *start) {
     uint8_t low, high;
     int follow;
 
@@ -390,8 +382,8 @@ HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
 
         if (escaped | carry) {
             escaped = escaped_bytes(escaped, &carry);
-            wrong = escaped & ~(simple_escapes(a)
-                                | (uint64_t) simple_escapes(b) << 32);
+            wrong = escaped
+                    & ~(simple_escapes(a) | (uint64_t) simple_escapes(b) << 32);
             stop = (stop & ~escaped) | wrong;
         }
 
@@ -458,12 +450,11 @@ HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
 /* Sets the signs of quotes, backslashes, controls and non-ASCII. */
 HAI_AVX2 static inline __m256i special_bytes(__m256i v) {
     /* by low nibbles: 22, 5c; a byte from 80 up selects zero */
-    const __m256i same = TABLE16(0, 0, '"', 0, 0, 0, 0, 0, 0, 0, 0, 0, '\\',
-                                 0, 0, 0);
+    const __m256i same =
+        TABLE16(0, 0, '"', 0, 0, 0, 0, 0, 0, 0, 0, 0, '\\', 0, 0, 0);
 
-    return _mm256_or_si256(
-        _mm256_cmpeq_epi8(_mm256_shuffle_epi8(same, v), v),
-        _mm256_subs_epi8(v, _mm256_set1_epi8(0x20)));
+    return _mm256_or_si256(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(same, v), v),
+                           _mm256_subs_epi8(v, _mm256_set1_epi8(0x20)));
 }
 
 /* Plain text with some escapes; what is more goes to skip_dense_avx2(). */
@@ -517,7 +508,8 @@ hai_skip_fn *hai_skip_strings(void) {
 #if defined(HAI_JSON_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")
-        && __builtin_cpu_supports("popcnt")) {
+        && __builtin_cpu_supports("popcnt"))
+    {
         return skip_strings_avx2;
     }
 #endif

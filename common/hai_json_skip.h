@@ -94,8 +94,7 @@ static inline unsigned hai_first_special(const uint8_t *p) {
     m = _mm_or_si128(m, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
     m = _mm_or_si128(m, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
 
-    return (unsigned) __builtin_ctz((unsigned) _mm_movemask_epi8(m)
-                                    | 0x10000U);
+    return (unsigned) __builtin_ctz((unsigned) _mm_movemask_epi8(m) | 0x10000U);
 }
 
 #elif defined(HAI_JSON_NEON)
@@ -110,8 +109,8 @@ static inline unsigned hai_first_special(const uint8_t *p) {
     m = vorrq_u8(m, vceqq_s8(v, vdupq_n_s8('\\')));
 
     /* four bits of each byte */
-    bits = vget_lane_u64(vreinterpret_u64_u8(
-                             vshrn_n_u16(vreinterpretq_u16_u8(m), 4)), 0);
+    bits = vget_lane_u64(
+        vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(m), 4)), 0);
 
     return bits ? (unsigned) __builtin_ctzll(bits) / 4 : 16;
 }
@@ -128,7 +127,8 @@ static inline uint64_t hai_special_bits(uint64_t w) {
     uint64_t backslash = w ^ ones * '\\';
 
     return (w | (w - ones * 0x20) | ((quote - ones) & ~quote)
-            | ((backslash - ones) & ~backslash)) & ones * 0x80;
+            | ((backslash - ones) & ~backslash))
+           & ones * 0x80;
 }
 
 static inline unsigned hai_first_special(const uint8_t *p) {
@@ -180,7 +180,8 @@ static inline const uint8_t *hai_plain_number(const uint8_t *p,
 /* Behind the true, false or null at p, or NULL; 5 bytes are read. */
 static inline const uint8_t *hai_whole_literal(const uint8_t *p) {
     return memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0 ? p + 4
-           : memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
+           : memcmp(p, "false", 5) == 0                           ? p + 5
+                                                                  : NULL;
 }
 
 #endif

@@ -182,20 +182,19 @@ static size_t find_pair_sse2(const struct pair *pair, const uint8_t *p,
 
 #if HAVE_AVX2
 
-__attribute__((target("avx2")))
-static size_t find_pair_avx2(const struct pair *pair, const uint8_t *p,
-                             size_t from, size_t to) {
+__attribute__((target("avx2"))) static size_t
+find_pair_avx2(const struct pair *pair, const uint8_t *p, size_t from,
+               size_t to) {
     const __m256i a = _mm256_set1_epi8((char) pair->a);
     const __m256i b = _mm256_set1_epi8((char) pair->b);
     const uint8_t *pa = p + pair->at_a;
     const uint8_t *pb = p + pair->at_b;
 
-#define HAI_HITS(i)                                                         \
-    _mm256_and_si256(                                                       \
-        _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *) (pa + (i))), \
-                          a),                                               \
-        _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *) (pb + (i))), \
-                          b))
+#define HAI_HITS(i)                                                            \
+    _mm256_and_si256(_mm256_cmpeq_epi8(                                        \
+                         _mm256_loadu_si256((const __m256i *) (pa + (i))), a), \
+                     _mm256_cmpeq_epi8(                                        \
+                         _mm256_loadu_si256((const __m256i *) (pb + (i))), b))
 
     while (to - from >= 64) {
         __m256i low = HAI_HITS(from);
@@ -204,7 +203,7 @@ static size_t find_pair_avx2(const struct pair *pair, const uint8_t *p,
         if (_mm256_movemask_epi8(_mm256_or_si256(low, high)) != 0) {
             uint64_t hits = (uint32_t) _mm256_movemask_epi8(low)
                             | (uint64_t) (uint32_t) _mm256_movemask_epi8(high)
-                              << 32;
+                                  << 32;
 
             return from + (size_t) __builtin_ctzll(hits);
         }
@@ -295,7 +294,7 @@ static size_t find_tail(const struct hai_mask *m, const uint8_t *p, size_t n) {
             continue;
         }
 
-        struct pair pair = { .a = data[0], .b = data[1], .at_b = 1 };
+        struct pair pair = {.a = data[0], .b = data[1], .at_b = 1};
 
         for (; n - from > best; from++) {
             if (n - from > 1) {

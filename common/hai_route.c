@@ -77,9 +77,9 @@ static const struct hai_route routes[] = {
 
 /* RFC 3986 unreserved, and what model and object names use besides. */
 static bool segment_char(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
-           c == '~' || c == ':' || c == '@';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+           || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'
+           || c == '~' || c == ':' || c == '@';
 }
 
 /*
@@ -112,8 +112,8 @@ static bool match(const char *pattern, const char *path, size_t len) {
         if (have == 0) {
             return false;
         }
-        if (!rest && !any &&
-            (have != want || memcmp(pattern, path, want) != 0)) {
+        if (!rest && !any && (have != want || memcmp(pattern, path, want) != 0))
+        {
             return false;
         }
 
@@ -139,8 +139,9 @@ const struct hai_route *hai_route_find(const char *path, size_t len,
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct hai_route *r = &routes[i];
 
-        if (r->len == len && (r->methods & (unsigned)method) &&
-            memcmp(r->pattern, path, len) == 0) {
+        if (r->len == len && (r->methods & (unsigned) method)
+            && memcmp(r->pattern, path, len) == 0)
+        {
             return memchr(path, '*', len) == NULL ? r : NULL;
         }
     }
@@ -148,8 +149,9 @@ const struct hai_route *hai_route_find(const char *path, size_t len,
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct hai_route *r = &routes[i];
 
-        if (len != 0 && r->pattern[0] == path[0] &&
-            (r->methods & (unsigned)method) && match(r->pattern, path, len)) {
+        if (len != 0 && r->pattern[0] == path[0]
+            && (r->methods & (unsigned) method) && match(r->pattern, path, len))
+        {
             return r;
         }
     }
@@ -161,6 +163,6 @@ bool hai_route_is_anthropic(const char *path, size_t len) {
     static const char name[] = "messages";
     const size_t n = sizeof(name) - 1;
 
-    return len >= n && memcmp(path, name, n) == 0 &&
-           (len == n || path[n] == '/');
+    return len >= n && memcmp(path, name, n) == 0
+           && (len == n || path[n] == '/');
 }

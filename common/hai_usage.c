@@ -208,9 +208,9 @@ static inline uint64_t parity_prefix(uint64_t bits) {
  * front are read again where there are enough of them, otherwise the block is
  * copied; what is filled up has no bits.
  */
-static inline const uint8_t *block_bytes(const uint8_t *start,
-                                         const uint8_t *p, size_t len,
-                                         uint8_t *copy, unsigned *shift) {
+static inline const uint8_t *block_bytes(const uint8_t *start, const uint8_t *p,
+                                         size_t len, uint8_t *copy,
+                                         unsigned *shift) {
     *shift = 0;
 
     if (len == BLOCK) {
@@ -245,9 +245,10 @@ static inline void load_raw(struct raw *raw, const uint8_t *p) {
         /* '[' and '{', ']' and '}' differ in this bit only */
         __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20));
 
-#define HAI_BITS(x, c)                                                      \
-    ((uint64_t) (uint32_t) _mm_movemask_epi8(                               \
-         _mm_cmpeq_epi8((x), _mm_set1_epi8(c))) << i)
+#define HAI_BITS(x, c)                                                         \
+    ((uint64_t) (uint32_t) _mm_movemask_epi8(                                  \
+         _mm_cmpeq_epi8((x), _mm_set1_epi8(c)))                                \
+     << i)
 
         raw->quote |= HAI_BITS(v, '"');
         raw->backslash |= HAI_BITS(v, '\\');
@@ -313,8 +314,8 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
             shift_raw(&raw, shift);
         }
 
-        uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
-                                                  (unsigned) len, &escaped);
+        uint64_t str =
+            raw.quote & ~escaped_bytes(raw.backslash, (unsigned) len, &escaped);
 
         str = parity_prefix(str) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -328,8 +329,8 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
 
 #if HAVE_AVX2
 
-static inline __attribute__((target("avx2")))
-uint64_t equal_bits(__m256i low, __m256i high, char c) {
+static inline __attribute__((target("avx2"))) uint64_t
+equal_bits(__m256i low, __m256i high, char c) {
     __m256i v = _mm256_set1_epi8(c);
     uint32_t l = (uint32_t) _mm256_movemask_epi8(_mm256_cmpeq_epi8(low, v));
     uint32_t h = (uint32_t) _mm256_movemask_epi8(_mm256_cmpeq_epi8(high, v));
@@ -337,9 +338,9 @@ uint64_t equal_bits(__m256i low, __m256i high, char c) {
     return l | (uint64_t) h << 32;
 }
 
-__attribute__((target("avx2,pclmul,popcnt")))
-static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
-                          const uint8_t *p, size_t n, struct block *b) {
+__attribute__((target("avx2,pclmul,popcnt"))) static void
+classify_avx2(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *p,
+              size_t n, struct block *b) {
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m128i ones = _mm_set1_epi8((char) 0xff);
     uint64_t in_string = us->in_string;
@@ -360,8 +361,8 @@ static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
         str &= ~escaped_bytes(backslash, (unsigned) len, &escaped);
 
         /* a carry-less product with all ones is the parity prefix */
-        __m128i product = _mm_clmulepi64_si128(
-            _mm_set_epi64x(0, (long long) str), ones, 0);
+        __m128i product =
+            _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long) str), ones, 0);
 
         str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -391,7 +392,8 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
                           const uint8_t *p, size_t n, struct block *b) {
 #if HAVE_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("pclmul")
-        && __builtin_cpu_supports("popcnt")) {
+        && __builtin_cpu_supports("popcnt"))
+    {
         classify_avx2(us, start, p, n, b);
         return;
     }
@@ -404,8 +406,8 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
  * Whether the bytes before `end` are this key and its quotes.  A backslash in
  * front means that the first quote is inside of a longer key.
  */
-#define ENDS_IN(key)                                                        \
-    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0             \
+#define ENDS_IN(key)                                                           \
+    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0                \
      && end[-(int) sizeof(key)] != '\\')
 
 /* The key whose closing quote is the last of WINDOW bytes before end. */
@@ -434,16 +436,16 @@ static enum key look_up(enum node node, const uint8_t *end) {
         if (ENDS_IN("\"prompt_tokens\"") || ENDS_IN("\"input_tokens\"")) {
             return KEY_INPUT;
         }
-        if (ENDS_IN("\"completion_tokens\"")
-            || ENDS_IN("\"output_tokens\"")) {
+        if (ENDS_IN("\"completion_tokens\"") || ENDS_IN("\"output_tokens\"")) {
             return KEY_OUTPUT;
         }
         if (ENDS_IN("\"cache_read_input_tokens\"")) {
             return KEY_CACHED;
         }
         return ENDS_IN("\"prompt_tokens_details\"")
-               || ENDS_IN("\"input_tokens_details\"")
-               ? KEY_DETAILS : KEY_NONE;
+                       || ENDS_IN("\"input_tokens_details\"")
+                   ? KEY_DETAILS
+                   : KEY_NONE;
 
     case NODE_DETAILS:
         return ENDS_IN("\"cached_tokens\"") ? KEY_CACHED : KEY_NONE;
@@ -822,9 +824,8 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
  * The keys of counts end in tokens", so the last two letters of both words
  * are the same but for their lowest bits.
  */
-__attribute__((target("avx2")))
-static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
-                                    const uint8_t *end) {
+__attribute__((target("avx2"))) static const uint8_t *
+find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i quote = _mm256_set1_epi8('"');
     const __m256i s_or_r = _mm256_set1_epi8('s');
@@ -854,10 +855,10 @@ static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
                 _mm256_cmpeq_epi8(v, quote),
                 _mm256_cmpeq_epi8(_mm256_or_si256(last, one), s_or_r)),
             _mm256_cmpeq_epi8(_mm256_or_si256(before, one), n_or_o));
-        __m256i eol = _mm256_or_si256(_mm256_cmpeq_epi8(v, lf),
-                                      _mm256_cmpeq_epi8(v, cr));
-        uint32_t bits = (uint32_t) _mm256_movemask_epi8(
-            _mm256_or_si256(word, eol));
+        __m256i eol =
+            _mm256_or_si256(_mm256_cmpeq_epi8(v, lf), _mm256_cmpeq_epi8(v, cr));
+        uint32_t bits =
+            (uint32_t) _mm256_movemask_epi8(_mm256_or_si256(word, eol));
 
         bits &= UINT32_MAX << seen;
 
@@ -869,7 +870,8 @@ static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
             }
 
             if (at - start < 7 || memcmp(at - 6, "tokens\"", 7) == 0
-                || memcmp(at - 6, "\"error\"", 7) == 0) {
+                || memcmp(at - 6, "\"error\"", 7) == 0)
+            {
                 return NULL;
             }
         }
@@ -940,7 +942,8 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
             }
 
             if ((size_t) (end - p) >= sizeof(data_field)
-                && memcmp(p, data_field, sizeof(data_field)) == 0) {
+                && memcmp(p, data_field, sizeof(data_field)) == 0)
+            {
                 p += sizeof(data_field);
                 us->line = LINE_SPACE;
                 break;

@@ -23,6 +23,7 @@ typedef struct {
 } ngx_http_hoody_ai_header_t;
 
 
+static void ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h);
 static ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_source(
     ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_sockaddr(struct sockaddr *sa,
@@ -200,7 +201,7 @@ ngx_http_hoody_ai_identify(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
  * always leaves out it is as good as gone.
  */
 
-void
+static void
 ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h)
 {
     static ngx_str_t  name = ngx_string("Keep-Alive");

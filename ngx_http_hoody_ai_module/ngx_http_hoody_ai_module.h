@@ -248,7 +248,6 @@ struct ngx_http_hoody_ai_ctx_s {
     unsigned                         from_provider:1;
     unsigned                         provider_id_named:1;
     unsigned                         is_sse:1;
-    unsigned                         masked:1;
     unsigned                         event_open:1; /* part of it was passed */
     unsigned                         error_sent:1;
     unsigned                         complete:1;   /* last buffer passed */
@@ -287,7 +286,6 @@ void ngx_http_hoody_ai_ctx_cleanup(void *data);
 
 ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_identify(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
-void ngx_http_hoody_ai_hide_header(ngx_table_elt_t *h);
 
 
 /* ngx_http_hoody_ai_peer.c: kernel identity on unix sockets */

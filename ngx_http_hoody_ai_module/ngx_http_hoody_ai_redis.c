@@ -1068,12 +1068,6 @@ ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc)
 }
 
 
-size_t
-ngx_http_hoody_ai_redis_unsent(ngx_http_hoody_ai_redis_t *rc)
-{
-    return rc->out_last - rc->out_pos;
-}
-
 
 ngx_str_t *
 ngx_http_hoody_ai_redis_run_id(ngx_http_hoody_ai_redis_t *rc)

@@ -118,9 +118,8 @@ ngx_int_t ngx_http_hoody_ai_redis_send_formatted(
     ngx_http_hoody_ai_redis_t *rc, ngx_http_hoody_ai_redis_reply_pt handler,
     void *arg, ngx_uint_t n, ngx_str_t *pieces);
 
-/* commands without an answer, bytes waiting to be sent */
+/* commands without an answer */
 ngx_uint_t ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc);
-size_t ngx_http_hoody_ai_redis_unsent(ngx_http_hoody_ai_redis_t *rc);
 
 /* of the server; known once the connection is ready */
 ngx_str_t *ngx_http_hoody_ai_redis_run_id(ngx_http_hoody_ai_redis_t *rc);

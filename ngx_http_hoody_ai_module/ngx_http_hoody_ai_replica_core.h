@@ -60,7 +60,7 @@ typedef struct {
     ngx_http_hoody_ai_want_e           state;
     unsigned                           hash:1;    /* its hash, not only gate */
     unsigned                           reading:1; /* the hash is being read */
-    unsigned                           again:1;   /* changed since it was sent */
+    unsigned                           again:1;   /* changed since sent */
     unsigned                           asked:1;   /* a request waits for it */
     unsigned                           shared:1;  /* the same, through an
                                                      address of both */

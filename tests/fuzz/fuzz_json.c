@@ -19,11 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(x)                                                              \
-    do {                                                                      \
-        if (!(x)) {                                                           \
-            abort();                                                          \
-        }                                                                     \
+#define CHECK(x)                                                               \
+    do {                                                                       \
+        if (!(x)) {                                                            \
+            abort();                                                           \
+        }                                                                      \
     } while (0)
 
 #define PADDING 100
@@ -33,15 +33,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static bool same_facts(const struct hai_json_facts *a,
                        const struct hai_json_facts *b) {
     for (int i = 0; i < HAI_KEY_COUNT; i++) {
-        if (a->top[i].start != b->top[i].start
-            || a->top[i].end != b->top[i].end
-            || a->top[i].type != b->top[i].type) {
+        if (a->top[i].start != b->top[i].start || a->top[i].end != b->top[i].end
+            || a->top[i].type != b->top[i].type)
+        {
             return false;
         }
     }
 
-    return a->object_start == b->object_start
-           && a->object_end == b->object_end
+    return a->object_start == b->object_start && a->object_end == b->object_end
            && a->object_empty == b->object_empty && a->stream == b->stream
            && a->file_id == b->file_id && a->model_len == b->model_len
            && memcmp(a->model, b->model, a->model_len) == 0;
@@ -106,8 +105,7 @@ static void check_accepted(const struct hai_json_facts *f, const char *data,
     if (root == NULL) {
         /* what jansson cannot hold, though it is JSON */
         CHECK(too_large_number(&error)
-              || json_error_code(&error)
-                 == json_error_null_byte_in_key);
+              || json_error_code(&error) == json_error_null_byte_in_key);
         return;
     }
 

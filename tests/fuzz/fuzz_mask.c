@@ -26,8 +26,8 @@ static void check(int right) {
     }
 }
 
-static void reference(const struct hai_mask *m, const uint8_t *in,
-                      uint8_t *out, size_t n) {
+static void reference(const struct hai_mask *m, const uint8_t *in, uint8_t *out,
+                      size_t n) {
     memcpy(out, in, n);
 
     for (size_t k = 0; k < m->n; k++) {

@@ -143,8 +143,7 @@ static void judge(const char *data, size_t n, enum hai_json_status status) {
 }
 
 /* v as the value of a member. */
-static void judge_value(const char *v, size_t n,
-                         enum hai_json_status status) {
+static void judge_value(const char *v, size_t n, enum hai_json_status status) {
     char body[1024];
 
     assert_true(n + 6 < sizeof(body));
@@ -159,23 +158,37 @@ static void accepts_values(void **state) {
         const char *s;
         size_t n;
     } values[] = {
-        { TEXT("0") }, { TEXT("-0") }, { TEXT("10") }, { TEXT("-12.50") },
-        { TEXT("1e5") }, { TEXT("1E+5") }, { TEXT("0e-0") },
-        { TEXT("0.0e00") }, { TEXT("123456789012345678901234567890") },
-        { TEXT("1e999") }, { TEXT("true") }, { TEXT("false") },
-        { TEXT("null") }, { TEXT("[]") }, { TEXT("{}") }, { TEXT("[ ]") },
-        { TEXT("{ }") }, { TEXT("[[],[[]],{}]") }, { TEXT("[1,\t2 ,\r\n3]") },
-        { TEXT("[null,true,false,-1,\"\",{\"\":\"\"}]") },
-        { TEXT(" \"x\" ") }, { TEXT("\"\"") }, { TEXT("\"\x7f\"") },
-        { TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"") },
-        { TEXT("\"\\u0041\\uabCD\\uFFFF\\u0000\"") },
-        { TEXT("\"\\ud800\\udc00\\uDBFF\\uDFFF\"") },
-        { TEXT("\"\xc2\x80\xdf\xbf\"") },
-        { TEXT("\"\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\"") },
-        { TEXT("\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"") },
-        { TEXT("\"\xef\xbb\xbf\"") }, /* inside a string it is a letter */
-        { TEXT("\"// no comment\"") }
-    };
+        {TEXT("0")},
+        {TEXT("-0")},
+        {TEXT("10")},
+        {TEXT("-12.50")},
+        {TEXT("1e5")},
+        {TEXT("1E+5")},
+        {TEXT("0e-0")},
+        {TEXT("0.0e00")},
+        {TEXT("123456789012345678901234567890")},
+        {TEXT("1e999")},
+        {TEXT("true")},
+        {TEXT("false")},
+        {TEXT("null")},
+        {TEXT("[]")},
+        {TEXT("{}")},
+        {TEXT("[ ]")},
+        {TEXT("{ }")},
+        {TEXT("[[],[[]],{}]")},
+        {TEXT("[1,\t2 ,\r\n3]")},
+        {TEXT("[null,true,false,-1,\"\",{\"\":\"\"}]")},
+        {TEXT(" \"x\" ")},
+        {TEXT("\"\"")},
+        {TEXT("\"\x7f\"")},
+        {TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"")},
+        {TEXT("\"\\u0041\\uabCD\\uFFFF\\u0000\"")},
+        {TEXT("\"\\ud800\\udc00\\uDBFF\\uDFFF\"")},
+        {TEXT("\"\xc2\x80\xdf\xbf\"")},
+        {TEXT("\"\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\"")},
+        {TEXT("\"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"")},
+        {TEXT("\"\xef\xbb\xbf\"")}, /* inside a string it is a letter */
+        {TEXT("\"// no comment\"")}};
 
     (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
@@ -187,32 +200,83 @@ static void refuses_values(void **state) {
     static const struct {
         const char *s;
         size_t n;
-    } values[] = {
-        { TEXT("") }, { TEXT("01") }, { TEXT("-01") }, { TEXT("-") },
-        { TEXT("+1") }, { TEXT("1.") }, { TEXT(".5") }, { TEXT("1.e1") },
-        { TEXT("1e") }, { TEXT("1e+") }, { TEXT("1e1.5") }, { TEXT("- 1") },
-        { TEXT("0x10") }, { TEXT("1_000") }, { TEXT("--1") }, { TEXT("1-") },
-        { TEXT("00") }, { TEXT("1e1e1") }, { TEXT("1.2.3") },
-        { TEXT("NaN") }, { TEXT("Infinity") }, { TEXT("-Infinity") },
-        { TEXT("True") }, { TEXT("nul") }, { TEXT("nulll") },
-        { TEXT("tru e") }, { TEXT("undefined") }, { TEXT("'x'") },
-        { TEXT("[1,]") }, { TEXT("[,1]") }, { TEXT("[1 2]") },
-        { TEXT("[1,,2]") }, { TEXT("[") }, { TEXT("]") }, { TEXT("[1}") },
-        { TEXT("{\"b\":1]") }, { TEXT("{\"b\"}") }, { TEXT("{\"b\",1}") },
-        { TEXT("{\"b\":}") }, { TEXT("{\"b\":1,}") }, { TEXT("{,}") },
-        { TEXT("{b:1}") }, { TEXT("{1:1}") }, { TEXT("{\"b\"::1}") },
-        { TEXT("{\"b\" 1}") }, { TEXT("{null:1}") }, { TEXT("{[]:1}") },
-        { TEXT("1 1") }, { TEXT("\"a\" \"b\"") }, { TEXT("1,") },
-        { TEXT("/* c */ 1") }, { TEXT("1 // c") }, { TEXT("1\f") },
-        { TEXT("1\v") }, { TEXT("\xc2\xa0" "1") }, { TEXT("1\0") },
-        { TEXT("\"") }, { TEXT("\"abc") }, { TEXT("\"\\\"") },
-        { TEXT("\"\\x41\"") }, { TEXT("\"\\a\"") }, { TEXT("\"\\'\"") },
-        { TEXT("\"\\U0041\"") }, { TEXT("\"\\0\"") }, { TEXT("\"\\\n\"") },
-        { TEXT("\"\\u\"") }, { TEXT("\"\\u12\"") }, { TEXT("\"\\u123\"") },
-        { TEXT("\"\\u123g\"") }, { TEXT("\"\\u-123\"") },
-        { TEXT("\"\\u 123\"") }, { TEXT("\"\n\"") }, { TEXT("\"\t\"") },
-        { TEXT("\"\0\"") }, { TEXT("\"\x1f\"") }, { TEXT("\"\\\xc3\xa9\"") }
-    };
+    } values[] = {{TEXT("")},
+                  {TEXT("01")},
+                  {TEXT("-01")},
+                  {TEXT("-")},
+                  {TEXT("+1")},
+                  {TEXT("1.")},
+                  {TEXT(".5")},
+                  {TEXT("1.e1")},
+                  {TEXT("1e")},
+                  {TEXT("1e+")},
+                  {TEXT("1e1.5")},
+                  {TEXT("- 1")},
+                  {TEXT("0x10")},
+                  {TEXT("1_000")},
+                  {TEXT("--1")},
+                  {TEXT("1-")},
+                  {TEXT("00")},
+                  {TEXT("1e1e1")},
+                  {TEXT("1.2.3")},
+                  {TEXT("NaN")},
+                  {TEXT("Infinity")},
+                  {TEXT("-Infinity")},
+                  {TEXT("True")},
+                  {TEXT("nul")},
+                  {TEXT("nulll")},
+                  {TEXT("tru e")},
+                  {TEXT("undefined")},
+                  {TEXT("'x'")},
+                  {TEXT("[1,]")},
+                  {TEXT("[,1]")},
+                  {TEXT("[1 2]")},
+                  {TEXT("[1,,2]")},
+                  {TEXT("[")},
+                  {TEXT("]")},
+                  {TEXT("[1}")},
+                  {TEXT("{\"b\":1]")},
+                  {TEXT("{\"b\"}")},
+                  {TEXT("{\"b\",1}")},
+                  {TEXT("{\"b\":}")},
+                  {TEXT("{\"b\":1,}")},
+                  {TEXT("{,}")},
+                  {TEXT("{b:1}")},
+                  {TEXT("{1:1}")},
+                  {TEXT("{\"b\"::1}")},
+                  {TEXT("{\"b\" 1}")},
+                  {TEXT("{null:1}")},
+                  {TEXT("{[]:1}")},
+                  {TEXT("1 1")},
+                  {TEXT("\"a\" \"b\"")},
+                  {TEXT("1,")},
+                  {TEXT("/* c */ 1")},
+                  {TEXT("1 // c")},
+                  {TEXT("1\f")},
+                  {TEXT("1\v")},
+                  {TEXT("\xc2\xa0"
+                        "1")},
+                  {TEXT("1\0")},
+                  {TEXT("\"")},
+                  {TEXT("\"abc")},
+                  {TEXT("\"\\\"")},
+                  {TEXT("\"\\x41\"")},
+                  {TEXT("\"\\a\"")},
+                  {TEXT("\"\\'\"")},
+                  {TEXT("\"\\U0041\"")},
+                  {TEXT("\"\\0\"")},
+                  {TEXT("\"\\\n\"")},
+                  {TEXT("\"\\u\"")},
+                  {TEXT("\"\\u12\"")},
+                  {TEXT("\"\\u123\"")},
+                  {TEXT("\"\\u123g\"")},
+                  {TEXT("\"\\u-123\"")},
+                  {TEXT("\"\\u 123\"")},
+                  {TEXT("\"\n\"")},
+                  {TEXT("\"\t\"")},
+                  {TEXT("\"\0\"")},
+                  {TEXT("\"\x1f\"")},
+                  {TEXT("\"\\\xc3\xa9\"")}};
 
     (void) state;
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
@@ -224,24 +288,41 @@ static void refuses_what_is_not_utf8(void **state) {
     static const struct {
         const char *s;
         size_t n;
-    } texts[] = {
-        { TEXT("\x80") }, { TEXT("\xbf") }, { TEXT("\xc0\x80") },
-        { TEXT("\xc1\xbf") }, { TEXT("\xe0\x80\x80") },
-        { TEXT("\xe0\x9f\xbf") }, { TEXT("\xed\xa0\x80") },
-        { TEXT("\xed\xbf\xbf") }, { TEXT("\xf0\x80\x80\x80") },
-        { TEXT("\xf0\x8f\xbf\xbf") }, { TEXT("\xf4\x90\x80\x80") },
-        { TEXT("\xf5\x80\x80\x80") }, { TEXT("\xf8\x88\x80\x80\x80") },
-        { TEXT("\xfe") }, { TEXT("\xff") }, { TEXT("\xc2") },
-        { TEXT("\xc2 ") }, { TEXT("\xe2\x82") }, { TEXT("\xe2\x82 ") },
-        { TEXT("\xe2 \xac") }, { TEXT("\xf0\x9f\x98") },
-        { TEXT("\xf0\x9f\x98 ") }, { TEXT("\xc2\xc2\x80") },
-        { TEXT("\xc2\x80\x80") }, { TEXT("\xe2\x82\xac\x80") },
-        { TEXT("\xf0\x9f\x98\x80\x80") }, { TEXT("\xc2\\u0041") },
-        { TEXT("\\ud800") }, { TEXT("\\udc00") }, { TEXT("\\udfff") },
-        { TEXT("\\udbffx") }, { TEXT("\\ud800\\n") },
-        { TEXT("\\ud800\\u0041") }, { TEXT("\\ud800\\ud800\\udc00") },
-        { TEXT("\\udc00\\ud800") }
-    };
+    } texts[] = {{TEXT("\x80")},
+                 {TEXT("\xbf")},
+                 {TEXT("\xc0\x80")},
+                 {TEXT("\xc1\xbf")},
+                 {TEXT("\xe0\x80\x80")},
+                 {TEXT("\xe0\x9f\xbf")},
+                 {TEXT("\xed\xa0\x80")},
+                 {TEXT("\xed\xbf\xbf")},
+                 {TEXT("\xf0\x80\x80\x80")},
+                 {TEXT("\xf0\x8f\xbf\xbf")},
+                 {TEXT("\xf4\x90\x80\x80")},
+                 {TEXT("\xf5\x80\x80\x80")},
+                 {TEXT("\xf8\x88\x80\x80\x80")},
+                 {TEXT("\xfe")},
+                 {TEXT("\xff")},
+                 {TEXT("\xc2")},
+                 {TEXT("\xc2 ")},
+                 {TEXT("\xe2\x82")},
+                 {TEXT("\xe2\x82 ")},
+                 {TEXT("\xe2 \xac")},
+                 {TEXT("\xf0\x9f\x98")},
+                 {TEXT("\xf0\x9f\x98 ")},
+                 {TEXT("\xc2\xc2\x80")},
+                 {TEXT("\xc2\x80\x80")},
+                 {TEXT("\xe2\x82\xac\x80")},
+                 {TEXT("\xf0\x9f\x98\x80\x80")},
+                 {TEXT("\xc2\\u0041")},
+                 {TEXT("\\ud800")},
+                 {TEXT("\\udc00")},
+                 {TEXT("\\udfff")},
+                 {TEXT("\\udbffx")},
+                 {TEXT("\\ud800\\n")},
+                 {TEXT("\\ud800\\u0041")},
+                 {TEXT("\\ud800\\ud800\\udc00")},
+                 {TEXT("\\udc00\\ud800")}};
     char value[300];
     size_t pad;
 
@@ -288,8 +369,9 @@ static void limits_depth(void **state) {
     size_t n;
 
     (void) state;
-    for (size_t depth = HAI_JSON_MAX_DEPTH - 1;
-         depth <= HAI_JSON_MAX_DEPTH + 1; depth++) {
+    for (size_t depth = HAI_JSON_MAX_DEPTH - 1; depth <= HAI_JSON_MAX_DEPTH + 1;
+         depth++)
+    {
         n = 0;
         memcpy(body, "{\"a\":", 5);
         n += 5;
@@ -298,8 +380,8 @@ static void limits_depth(void **state) {
         memset(body + n, ']', depth - 1);
         n += depth - 1;
         body[n++] = '}';
-        judge(body, n, depth <= HAI_JSON_MAX_DEPTH ? HAI_JSON_OK
-                                                    : HAI_JSON_DEPTH);
+        judge(body, n,
+              depth <= HAI_JSON_MAX_DEPTH ? HAI_JSON_OK : HAI_JSON_DEPTH);
     }
 }
 
@@ -309,75 +391,94 @@ static void refuses_repeated_keys(void **state) {
     judge(TEXT("{\"\":1,\"\":2}"), HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"a\":1,\"\\u0061\":2}"), HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"system\":\"\",\"\\u0073ystem\":\"\"}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"a longer key\":1,\"a longer k\\u0065y\":2}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"\xf0\x9f\x98\x80\":1,\"\\ud83d\\ude00\":2}"),
-           HAI_JSON_DUPLICATE_KEY);
-    judge(TEXT("{\"\xc3\xa9\":1,\"\\u00E9\":2}"),
-           HAI_JSON_DUPLICATE_KEY);
-    judge(TEXT("{\"\xe2\x82\xac\":1,\"\\u20ac\":2}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
+    judge(TEXT("{\"\xc3\xa9\":1,\"\\u00E9\":2}"), HAI_JSON_DUPLICATE_KEY);
+    judge(TEXT("{\"\xe2\x82\xac\":1,\"\\u20ac\":2}"), HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"a\\/b\":1,\"a/b\":2}"), HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"a\\u0000\":1,\"a\":2}"), HAI_JSON_OK);
     judge(TEXT("{\"a\":1,\"A\":2,\"aa\":3,\"\":4}"), HAI_JSON_OK);
     judge(TEXT("{\"a\":{\"a\":{\"a\":1}},\"b\":[{\"a\":1},{\"a\":1}]}"),
-           HAI_JSON_OK);
+          HAI_JSON_OK);
 
     /* in what decides, at any depth */
     judge(TEXT("{\"messages\":[{\"role\":1,\"role\":2}]}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"messages\":[[{\"x\":{\"y\":[{\"z\":1,\"z\":2}]}}]]}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"messages\":[{\"input\":{\"z\":1,\"z\":2}}]}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"input\":[{\"z\":1,\"z\":2}]}"), HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"system\":[{\"z\":1,\"z\":2}]}"), HAI_JSON_DUPLICATE_KEY);
-    judge(TEXT("{\"instructions\":{\"z\":1,\"z\":2}}"),
-           HAI_JSON_DUPLICATE_KEY);
+    judge(TEXT("{\"instructions\":{\"z\":1,\"z\":2}}"), HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"tools\":[{\"f\":{\"z\":1,\"z\":2}}]}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
     judge(TEXT("{\"\\u0074ools\":[{\"z\":1,\"z\":2}]}"),
-           HAI_JSON_DUPLICATE_KEY);
+          HAI_JSON_DUPLICATE_KEY);
 
     /* elsewhere it decides nothing, also behind what does */
     judge(TEXT("{\"metadata\":{\"z\":1,\"z\":2}}"), HAI_JSON_OK);
     judge(TEXT("{\"messages\":[{}],\"metadata\":{\"z\":1,\"z\":2}}"),
-           HAI_JSON_OK);
+          HAI_JSON_OK);
 }
 
 static void refuses_ambiguous_keys(void **state) {
-    static const char *const keys[] = {
-        "Model", "MODEL", "mOdel", "Stream", "\xc5\xbftream",
-        "\\u017fTREAM", "Messages", "me\xc3\x9f" "ages",
-        "me\xe1\xba\x9e" "ages", "\xc5\xbfystem", "sy\xef\xac\x86" "em",
-        "\xef\xac\x85ream", "Instructions", "\xc4\xb1nput",
-        "\xc4\xb0NPUT", "i\xcc\x87nput", "Input", "Prompt", "TOOLS",
-        "tool\xc5\xbf", "\\u004dodel", "model\\u0000", "\\u0000model",
-        "mo\\u0000del", "model\\u0000x", "MODEL\\u0000\xe4\xb8\xad",
-        "Previous_Response_ID", "CONVERSATION"
-    };
-    static const char *const roles[] = {
-        "Role", "ROLE", "Content", "contenT", "Type", "type\\u0000",
-        "\\u0052ole"
-    };
+    static const char *const keys[] = {"Model",
+                                       "MODEL",
+                                       "mOdel",
+                                       "Stream",
+                                       "\xc5\xbftream",
+                                       "\\u017fTREAM",
+                                       "Messages",
+                                       "me\xc3\x9f"
+                                       "ages",
+                                       "me\xe1\xba\x9e"
+                                       "ages",
+                                       "\xc5\xbfystem",
+                                       "sy\xef\xac\x86"
+                                       "em",
+                                       "\xef\xac\x85ream",
+                                       "Instructions",
+                                       "\xc4\xb1nput",
+                                       "\xc4\xb0NPUT",
+                                       "i\xcc\x87nput",
+                                       "Input",
+                                       "Prompt",
+                                       "TOOLS",
+                                       "tool\xc5\xbf",
+                                       "\\u004dodel",
+                                       "model\\u0000",
+                                       "\\u0000model",
+                                       "mo\\u0000del",
+                                       "model\\u0000x",
+                                       "MODEL\\u0000\xe4\xb8\xad",
+                                       "Previous_Response_ID",
+                                       "CONVERSATION"};
+    static const char *const roles[] = {"Role",      "ROLE", "Content",
+                                        "contenT",   "Type", "type\\u0000",
+                                        "\\u0052ole"};
     static const char *const places[] = {
         "{\"messages\":[{\"%s\":1}]}",
         "{\"messages\":[{\"content\":[{\"source\":{\"%s\":1}}]}]}",
-        "{\"input\":[{\"%s\":1}]}",
-        "{\"system\":[{\"%s\":1}]}"
-    };
+        "{\"input\":[{\"%s\":1}]}", "{\"system\":[{\"%s\":1}]}"};
     static const char *const innocent[] = {
-        "{\"Modell\":1}", "{\"models\":1}", "{\"Role\":1}",
-        "{\"\xe2\x84\xaa\":1}", "{\"mode\\u0000l2\":1}",
-        "{\"a\\u0000b\":1}", "{\"\\u0000\":1}",
+        "{\"Modell\":1}",
+        "{\"models\":1}",
+        "{\"Role\":1}",
+        "{\"\xe2\x84\xaa\":1}",
+        "{\"mode\\u0000l2\":1}",
+        "{\"a\\u0000b\":1}",
+        "{\"\\u0000\":1}",
         "{\"metadata\":{\"Model\":1,\"Role\":1}}",
         "{\"tools\":[{\"properties\":{\"Type\":1,\"type\":2}}]}",
         "{\"messages\":[{\"Name\":1,\"Model\":1}]}",
         "{\"messages\":[{\"content\":[{\"type\":\"tool_use\","
         "\"input\":{\"Type\":1,\"a\":[{\"Content\":2}]}}]}]}",
-        "{\"\xef\xbd\x8d" "odel\":1}"
-    };
+        "{\"\xef\xbd\x8d"
+        "odel\":1}"};
     char body[256];
     int n;
 
@@ -400,7 +501,7 @@ static void refuses_ambiguous_keys(void **state) {
 
     /* what follows a tool's arguments is looked at again */
     judge(TEXT("{\"messages\":[{\"input\":{\"Type\":1},\"Type\":2}]}"),
-           HAI_JSON_AMBIGUOUS_KEY);
+          HAI_JSON_AMBIGUOUS_KEY);
 }
 
 static void judges_the_model(void **state) {
@@ -408,28 +509,26 @@ static void judges_the_model(void **state) {
         const char *s;
         size_t n;
         enum hai_json_status status;
-    } models[] = {
-        { TEXT("\"gpt-4o\""), HAI_JSON_OK },
-        { TEXT("\"x\""), HAI_JSON_OK },
-        { TEXT("\"\xe6\xa8\xa1 \\\" \\\\\""), HAI_JSON_OK },
-        { TEXT("\"\""), HAI_JSON_MODEL },
-        { TEXT("null"), HAI_JSON_MODEL },
-        { TEXT("1"), HAI_JSON_MODEL },
-        { TEXT("true"), HAI_JSON_MODEL },
-        { TEXT("[\"x\"]"), HAI_JSON_MODEL },
-        { TEXT("{}"), HAI_JSON_MODEL },
-        { TEXT("}"), HAI_JSON_SYNTAX },
-        { TEXT("\"a\\nb\""), HAI_JSON_MODEL },
-        { TEXT("\"a\\u001f\""), HAI_JSON_MODEL },
-        { TEXT("\"a\x7f\""), HAI_JSON_MODEL },
-        { TEXT("\"\\u007f\""), HAI_JSON_MODEL },
-        { TEXT("\"\\u0085\""), HAI_JSON_MODEL },
-        { TEXT("\"\xc2\x9f\""), HAI_JSON_MODEL },
-        { TEXT("\"\xc2\xa0\""), HAI_JSON_OK },
-        { TEXT("\"\\u0000\""), HAI_JSON_AMBIGUOUS_KEY },
-        { TEXT("\"gpt\\u0000\""), HAI_JSON_AMBIGUOUS_KEY },
-        { TEXT("\"a\nb\""), HAI_JSON_SYNTAX }
-    };
+    } models[] = {{TEXT("\"gpt-4o\""), HAI_JSON_OK},
+                  {TEXT("\"x\""), HAI_JSON_OK},
+                  {TEXT("\"\xe6\xa8\xa1 \\\" \\\\\""), HAI_JSON_OK},
+                  {TEXT("\"\""), HAI_JSON_MODEL},
+                  {TEXT("null"), HAI_JSON_MODEL},
+                  {TEXT("1"), HAI_JSON_MODEL},
+                  {TEXT("true"), HAI_JSON_MODEL},
+                  {TEXT("[\"x\"]"), HAI_JSON_MODEL},
+                  {TEXT("{}"), HAI_JSON_MODEL},
+                  {TEXT("}"), HAI_JSON_SYNTAX},
+                  {TEXT("\"a\\nb\""), HAI_JSON_MODEL},
+                  {TEXT("\"a\\u001f\""), HAI_JSON_MODEL},
+                  {TEXT("\"a\x7f\""), HAI_JSON_MODEL},
+                  {TEXT("\"\\u007f\""), HAI_JSON_MODEL},
+                  {TEXT("\"\\u0085\""), HAI_JSON_MODEL},
+                  {TEXT("\"\xc2\x9f\""), HAI_JSON_MODEL},
+                  {TEXT("\"\xc2\xa0\""), HAI_JSON_OK},
+                  {TEXT("\"\\u0000\""), HAI_JSON_AMBIGUOUS_KEY},
+                  {TEXT("\"gpt\\u0000\""), HAI_JSON_AMBIGUOUS_KEY},
+                  {TEXT("\"a\nb\""), HAI_JSON_SYNTAX}};
     char body[700];
     struct result r;
     size_t n;
@@ -446,16 +545,13 @@ static void judges_the_model(void **state) {
         n = (size_t) snprintf(body, sizeof(body), "{\"model\":\"%0*d\"}",
                               (int) len, 0);
         scan(body, n, &r);
-        assert_int_equal(r.status, len <= 256 ? HAI_JSON_OK
-                                              : HAI_JSON_MODEL);
+        assert_int_equal(r.status, len <= 256 ? HAI_JSON_OK : HAI_JSON_MODEL);
 
         /* the same length after unescaping */
-        n = (size_t) snprintf(body, sizeof(body),
-                              "{\"model\":\"\\u00e9%0*d\"}",
+        n = (size_t) snprintf(body, sizeof(body), "{\"model\":\"\\u00e9%0*d\"}",
                               (int) len - 2, 0);
         scan(body, n, &r);
-        assert_int_equal(r.status, len <= 256 ? HAI_JSON_OK
-                                              : HAI_JSON_MODEL);
+        assert_int_equal(r.status, len <= 256 ? HAI_JSON_OK : HAI_JSON_MODEL);
     }
 
     scan(TEXT("{\"m\\u006fdel\":\"\\u0067pt\\/\\ud83d\\ude00\"}"), &r);
@@ -482,19 +578,17 @@ static void finds_the_facts(void **state) {
         enum hai_json_key key;
         char type;
         const char *text;
-    } places[] = {
-        { HAI_KEY_STREAM, 't', "true" },
-        { HAI_KEY_MODEL, '"', "\"m\"" },
-        { HAI_KEY_MESSAGES, '[',
-          "[ {\"role\":\"user\",\"content\":\"a ] \\\" }\"} ]" },
-        { HAI_KEY_SYSTEM, 'n', "null" },
-        { HAI_KEY_INSTRUCTIONS, '0', "-1.5e3" },
-        { HAI_KEY_INPUT, '{', "{\"a\":[1]}" },
-        { HAI_KEY_PROMPT, '0', "7" },
-        { HAI_KEY_TOOLS, '[', "[]" },
-        { HAI_KEY_PREVIOUS_RESPONSE_ID, '"', "\"r\"" },
-        { HAI_KEY_CONVERSATION, 'f', "false" }
-    };
+    } places[] = {{HAI_KEY_STREAM, 't', "true"},
+                  {HAI_KEY_MODEL, '"', "\"m\""},
+                  {HAI_KEY_MESSAGES, '[',
+                   "[ {\"role\":\"user\",\"content\":\"a ] \\\" }\"} ]"},
+                  {HAI_KEY_SYSTEM, 'n', "null"},
+                  {HAI_KEY_INSTRUCTIONS, '0', "-1.5e3"},
+                  {HAI_KEY_INPUT, '{', "{\"a\":[1]}"},
+                  {HAI_KEY_PROMPT, '0', "7"},
+                  {HAI_KEY_TOOLS, '[', "[]"},
+                  {HAI_KEY_PREVIOUS_RESPONSE_ID, '"', "\"r\""},
+                  {HAI_KEY_CONVERSATION, 'f', "false"}};
     struct result r;
 
     (void) state;
@@ -537,12 +631,16 @@ static void says_where(void **state) {
     static const struct {
         const char *body;
         uint64_t offset;
-    } cases[] = {
-        { "{\"a\":01}", 6 }, { "{\"a\":tru}", 8 }, { "{\"a\":1", 6 },
-        { "{\"a\":1,\"a\":2}", 7 }, { "{\"Model\":2}", 1 },
-        { "{\"model\":\"\"}", 9 }, { "{} x", 3 }, { "[]", 0 },
-        { "{\"a\":\"\xe2\x82x\"}", 8 }, { "{\"a\":\"\\ud800x\"}", 12 }
-    };
+    } cases[] = {{"{\"a\":01}", 6},
+                 {"{\"a\":tru}", 8},
+                 {"{\"a\":1", 6},
+                 {"{\"a\":1,\"a\":2}", 7},
+                 {"{\"Model\":2}", 1},
+                 {"{\"model\":\"\"}", 9},
+                 {"{} x", 3},
+                 {"[]", 0},
+                 {"{\"a\":\"\xe2\x82x\"}", 8},
+                 {"{\"a\":\"\\ud800x\"}", 12}};
     struct result r;
 
     (void) state;
@@ -557,12 +655,12 @@ static void says_where(void **state) {
 static void answers_the_same_for_any_split(void **state) {
     static const char *const bodies[] = {
         ("{\"model\":\"gpt-\\u0034o\",\"stream\":true,\"messages\":[{\"role\":"
-        "\"user\",\"content\":\"\\ud83d\\ude00 \xe4\xb8\xad\\n\"}],"
-        "\"n\":[-1.5e+3,0,null,false]}"),
+         "\"user\",\"content\":\"\\ud83d\\ude00 \xe4\xb8\xad\\n\"}],"
+         "\"n\":[-1.5e+3,0,null,false]}"),
         "{\"input\":[{\"a long key here\":1,\"a long \\u006bey here\":2}]}",
         ("{\"x\":\"abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrst\\\\"
-        "uvwxy\xf0\x9f\x98\x80\\\"0123456789\\\\\\\\\",\"b\":\"\xed\xa0\x80\"}")
-    };
+         "uvwxy\xf0\x9f\x98\x80\\\"0123456789\\\\\\\\\",\"b\":"
+         "\"\xed\xa0\x80\"}")};
     struct result whole, r;
     size_t n;
 
@@ -585,12 +683,11 @@ static void answers_the_same_for_any_split(void **state) {
  */
 static void skips_as_it_reads(void **state) {
     static const char *const pieces[] = {
-        "a", "plain text ", "0123456789abcdef0123456789abcdef", "\\n",
-        "\\\\", "\\\"", "\\u00e9", "\\ud83d\\ude00", "\xc3\xa9",
-        "\xe4\xb8\xad", "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\\/",
+        "a", "plain text ", "0123456789abcdef0123456789abcdef", "\\n", "\\\\",
+        "\\\"", "\\u00e9", "\\ud83d\\ude00", "\xc3\xa9", "\xe4\xb8\xad",
+        "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\\/",
         /* from here on seldom */
-        "\xe4\xb8", "\x80", "\\x", "\n", "\\u12g4", "\\udc00", "\xed\xa0"
-    };
+        "\xe4\xb8", "\x80", "\\x", "\n", "\\u12g4", "\\udc00", "\xed\xa0"};
     unsigned seed = 20240229, refused = 0;
     struct result whole, r;
     char body[700];
@@ -624,8 +721,7 @@ static void skips_as_it_reads(void **state) {
 }
 
 /* An object of n keys; each with a prefix, so short and long ones. */
-static char *many_keys(size_t n, const char *prefix, bool repeat,
-                       size_t *len) {
+static char *many_keys(size_t n, const char *prefix, bool repeat, size_t *len) {
     char *body = malloc(n * (strlen(prefix) + 16) + 64);
     size_t at;
 
@@ -661,7 +757,7 @@ static double scan_time(const char *body, size_t n,
 }
 
 static void takes_many_keys_in_linear_time(void **state) {
-    static const char *const prefixes[] = { "", "a_longer_key_" };
+    static const char *const prefixes[] = {"", "a_longer_key_"};
     char *small, *large;
     size_t small_len, large_len;
     double small_ns, large_ns;
@@ -706,8 +802,8 @@ static void keeps_nested_keys_apart(void **state) {
             for (int i = 200; i < 300; i++) {
                 n += (size_t) sprintf(body + n, ",\"key%d\":0", i);
             }
-            n += (size_t) sprintf(body + n, repeat && depth == 0
-                                            ? ",\"key3\":0}" : "}");
+            n += (size_t) sprintf(body + n,
+                                  repeat && depth == 0 ? ",\"key3\":0}" : "}");
         }
         n += (size_t) sprintf(body + n, "}");
         scan_time(body, n, repeat ? HAI_JSON_DUPLICATE_KEY : HAI_JSON_OK);
@@ -785,8 +881,7 @@ int main(void) {
         cmocka_unit_test(keeps_nested_keys_apart),
         cmocka_unit_test(refuses_more_keys_than_it_remembers),
         cmocka_unit_test(takes_long_keys),
-        cmocka_unit_test(keeps_a_refusal)
-    };
+        cmocka_unit_test(keeps_a_refusal)};
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -52,8 +52,8 @@ static uint8_t *exact(const void *data, size_t n) {
     return copy;
 }
 
-static void reference(const struct hai_mask *m, const uint8_t *in,
-                      uint8_t *out, size_t n) {
+static void reference(const struct hai_mask *m, const uint8_t *in, uint8_t *out,
+                      size_t n) {
     memcpy(out, in, n);
 
     for (size_t k = 0; k < m->n; k++) {
@@ -79,9 +79,8 @@ static size_t reference_tail(const struct hai_mask *m, const uint8_t *p,
     return 0;
 }
 
-static void check_apply(const struct hai_mask *m, const uint8_t *in,
-                        size_t n) {
-    static const apply_fn applies[] = { hai_mask_apply, portable_mask_apply };
+static void check_apply(const struct hai_mask *m, const uint8_t *in, size_t n) {
+    static const apply_fn applies[] = {hai_mask_apply, portable_mask_apply};
     uint8_t *expected = exact(in, n);
 
     reference(m, in, expected, n);
@@ -99,8 +98,7 @@ static void check_apply(const struct hai_mask *m, const uint8_t *in,
 
 /* Bytes outside of all keys are as they came, and no key is there. */
 static void check_sent(const struct hai_mask *m, const uint8_t *in,
-                       const uint8_t *expected, const uint8_t *out,
-                       size_t n) {
+                       const uint8_t *expected, const uint8_t *out, size_t n) {
     for (size_t i = 0; i < n; i++) {
         assert_true(out[i] == in[i] || (out[i] == '*' && expected[i] == '*'));
     }
@@ -118,7 +116,7 @@ static void check_sent(const struct hai_mask *m, const uint8_t *in,
  */
 static void check_stream(const struct hai_mask *m, const uint8_t *in, size_t n,
                          long most, bool whole) {
-    static const apply_fn applies[] = { hai_mask_apply, portable_mask_apply };
+    static const apply_fn applies[] = {hai_mask_apply, portable_mask_apply};
     uint8_t *expected = exact(in, n);
 
     reference(m, in, expected, n);
@@ -132,8 +130,8 @@ static void check_stream(const struct hai_mask *m, const uint8_t *in, size_t n,
 
         /* the hold is out[sent .. done), each search in a copy of its own */
         while (done < n) {
-            size_t len = most < 0 ? random_below((uint32_t) -most) + 1
-                                  : (size_t) most;
+            size_t len =
+                most < 0 ? random_below((uint32_t) -most) + 1 : (size_t) most;
 
             if (len > n - done) {
                 len = n - done;
@@ -149,8 +147,7 @@ static void check_stream(const struct hai_mask *m, const uint8_t *in, size_t n,
             uint8_t *piece = exact(out + from, done - from);
             size_t tail = applies[i](m, piece, done - from);
 
-            assert_int_equal(tail, reference_tail(m, out + from,
-                                                  done - from));
+            assert_int_equal(tail, reference_tail(m, out + from, done - from));
             memcpy(out + from, piece, done - from);
             free(piece);
 
@@ -282,28 +279,28 @@ static void tails(void **state) {
         size_t tail;
         const char *after;
     } cases[] = {
-        { "", 0, "" },
-        { "s", 1, "s" },
-        { "sk", 2, "sk" },
-        { "x sk-abc12", 8, "x sk-abc12" },
-        { "x sk-abc123", 0, "x *********" },
-        { "x sk-abc12x", 0, "x sk-abc12x" },
-        { "sk-abc12 ", 0, "sk-abc12 " },
-        { "ssks", 1, "ssks" },
-        { "sksk-", 3, "sksk-" },
-        { "k-abc123", 0, "k-abc123" },
+        {"", 0, ""},
+        {"s", 1, "s"},
+        {"sk", 2, "sk"},
+        {"x sk-abc12", 8, "x sk-abc12"},
+        {"x sk-abc123", 0, "x *********"},
+        {"x sk-abc12x", 0, "x sk-abc12x"},
+        {"sk-abc12 ", 0, "sk-abc12 "},
+        {"ssks", 1, "ssks"},
+        {"sksk-", 3, "sksk-"},
+        {"k-abc123", 0, "k-abc123"},
         /* of two keys, the longer tail */
-        { "x pq", 2, "x pq" },
-        { "x pqr", 3, "x pqr" },
-        { "x pqrs", 2, "x ****" },
-        { "x pqrst", 3, "x ****t" },
-        { "x pqrstu", 1, "x ******" },
+        {"x pq", 2, "x pq"},
+        {"x pqr", 3, "x pqr"},
+        {"x pqrs", 2, "x ****"},
+        {"x pqrst", 3, "x ****t"},
+        {"x pqrstu", 1, "x ******"},
         /* a whole key that begins a longer one */
-        { "uv", 2, "**" },
-        { "uvuv", 2, "****" },
-        { "uvu", 1, "**u" },
-        { "uvw", 3, "**w" },
-        { "uvwx", 0, "****" },
+        {"uv", 2, "**"},
+        {"uvuv", 2, "****"},
+        {"uvu", 1, "**u"},
+        {"uvw", 3, "**w"},
+        {"uvwx", 0, "****"},
     };
     struct hai_mask m;
 
@@ -402,8 +399,8 @@ static void random_keys(void **state) {
         }
 
         for (size_t i = 0; i < n;) {
-            const struct hai_mask_key *key = &m.key[random_below(
-                (uint32_t) m.n)];
+            const struct hai_mask_key *key =
+                &m.key[random_below((uint32_t) m.n)];
             size_t len = random_below((uint32_t) key->len + 1);
 
             text[i++] = (uint8_t) ('+' + random_below(letters));
@@ -420,14 +417,10 @@ static void random_keys(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(overwrites),
-        cmocka_unit_test(adding),
-        cmocka_unit_test(no_keys),
-        cmocka_unit_test(overlaps),
-        cmocka_unit_test(tails),
-        cmocka_unit_test(odd_keys),
-        cmocka_unit_test(long_keys),
-        cmocka_unit_test(random_keys),
+        cmocka_unit_test(overwrites), cmocka_unit_test(adding),
+        cmocka_unit_test(no_keys),    cmocka_unit_test(overlaps),
+        cmocka_unit_test(tails),      cmocka_unit_test(odd_keys),
+        cmocka_unit_test(long_keys),  cmocka_unit_test(random_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

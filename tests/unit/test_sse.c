@@ -42,7 +42,7 @@ static void *exact(const char *data, size_t n) {
 /* marked: a '|' wherever everything before it may pass. */
 static void check_ends(const char *marked, bool in_event) {
     char text[200];
-    size_t ends[200] = { 0 }; /* for each length: how much has passed */
+    size_t ends[200] = {0}; /* for each length: how much has passed */
     size_t end = 0;
     size_t n = 0;
 
@@ -58,7 +58,7 @@ static void check_ends(const char *marked, bool in_event) {
 
     for (size_t first = 0; first <= n; first++) {
         for (size_t second = first; second <= n; second++) {
-            size_t cuts[] = { 0, first, second, n };
+            size_t cuts[] = {0, first, second, n};
             struct hai_sse sse, portable;
             size_t passed = 0;
 
@@ -70,8 +70,7 @@ static void check_ends(const char *marked, bool in_event) {
                 void *copy = exact(text + cuts[i], len);
                 size_t pass = hai_sse_feed(&sse, copy, len);
 
-                assert_int_equal(pass, portable_sse_feed(&portable, copy,
-                                                         len));
+                assert_int_equal(pass, portable_sse_feed(&portable, copy, len));
                 assert_int_equal(sse.in_event, portable.in_event);
                 free(copy);
 
@@ -105,7 +104,8 @@ static void ends_of_events(void **state) {
     check_ends("", false);
     check_ends("\n|\xef\xbb\xbf: a field\n", true);
     check_ends("data: a line that is longer than any vector register is, "
-               "\"}]\"\n\n|data: \r\n\r|\n|", false);
+               "\"}]\"\n\n|data: \r\n\r|\n|",
+               false);
 }
 
 /* Every length, every place of the line end, many beginnings. */
