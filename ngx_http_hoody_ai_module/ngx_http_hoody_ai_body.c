@@ -132,9 +132,22 @@ ngx_http_hoody_ai_request_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hoody_ai_module);
 
-    if (ctx == NULL || r != r->main
-        || ctx->state != NGX_HTTP_HOODY_AI_READING)
-    {
+    if (ctx == NULL || r != r->main) {
+        return ngx_http_hoody_ai_next_request_body_filter(r, in);
+    }
+
+    if (ctx->state == NGX_HTTP_HOODY_AI_REFUSED) {
+
+        /* nobody wants it any more, and core must not write it to a file */
+
+        for (cl = in; cl; cl = cl->next) {
+            cl->buf->pos = cl->buf->last;
+        }
+
+        return NGX_OK;
+    }
+
+    if (ctx->state != NGX_HTTP_HOODY_AI_READING) {
         return ngx_http_hoody_ai_next_request_body_filter(r, in);
     }
 

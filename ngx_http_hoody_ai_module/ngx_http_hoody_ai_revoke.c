@@ -401,6 +401,12 @@ ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx)
         }
 
         r->read_event_handler = ngx_http_block_reading;
+
+#if (NGX_HTTP_V2)
+        if (r->stream) {
+            r->stream->skip_data = 1;
+        }
+#endif
     }
 
     rc = ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_REVOKED);
