@@ -38,8 +38,8 @@ export HAI_FOR_NGINX = $(NGINX)
 export NGINX_SRC BUILD CC FUZZ_TIME
 
 
-# Programs: one line each, and below its folder and its libraries.  All of
-# common/ is linked to each of them.
+# Programs: one line each, and below its folder and its libraries.  Each
+# one is given the objects of common/.
 
 PROGRAMS = hoody-ai-sample-provider
 
@@ -122,11 +122,13 @@ $(BUILD)/bench/%: bench/%.c util/build-c
 setup:
 	@util/setup
 
-run: setup
+# a demonstration needs no test tool
+run:
+	@util/setup run
 	@$(MAKE) --no-print-directory build
 	@util/run demo
 
-# everything; its last line is "N passed, N failed"
+# all stages of util/test but "hup"; its last line is "N passed, N failed"
 test: setup
 	@util/test
 
@@ -156,7 +158,8 @@ test-fuzz:
 	@util/test fuzz
 
 # rewrites bench/RESULTS.md; BENCH_TIME=500 BENCH_ROUNDS=3 for a quick look
-bench: setup
+bench:
+	@util/setup bench
 	@$(MAKE) --no-print-directory build $(BENCHES)
 	@util/bench
 
@@ -187,13 +190,13 @@ clean:
 help:
 	@printf '%s\n' \
 	    'make                build the module and the programs in build/' \
-	    'make setup          install what is missing (root or sudo)' \
-	    'make run            setup, build, and a demonstration that stays up' \
-	    'make test           setup, build, and every test' \
+	    'make setup          install what a test run needs (root or sudo)' \
+	    'make run            what a demonstration needs, build, and show it' \
+	    'make test           setup, build, and every test but test-hup' \
 	    'make test-unit      unit tests' \
 	    'make test-t         Test::Nginx suites (T="t/x.t" for some of them)' \
 	    'make test-system    whole-system tests (T="tests/nginx/x.t")' \
-	    'make test-asan      t/ and tests/unit with ASAN and UBSAN' \
+	    'make test-asan      the three above with ASAN and UBSAN' \
 	    'make test-valgrind  a chosen part under valgrind' \
 	    'make test-hup       t/ with reloads instead of restarts' \
 	    'make test-build     clang, nginx 1.26.3, static' \
