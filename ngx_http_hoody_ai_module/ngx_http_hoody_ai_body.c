@@ -5,9 +5,11 @@
  *
  * nginx reads; the request body filter below sees to it that nothing is
  * spooled.  Core writes a body to disk when its buffer is full, so a full
- * buffer is replaced by a fresh one before core looks (HTTP/1, HTTP/3): the
- * bytes stay where they were received.  HTTP/2 insists on using its buffer
- * again, so a body that is larger than it is copied out.
+ * buffer is replaced by a fresh one before core looks: the bytes stay where
+ * they were received.  Two kinds of body are copied out instead, and core's
+ * buffer is used again: on HTTP/2 one that is larger than the buffer, because
+ * core insists, and a chunked one, whose framing would be kept with it and
+ * may be many times as large.
  */
 
 
@@ -89,6 +91,9 @@ ngx_http_hoody_ai_precontent_handler(ngx_http_request_t *r)
 
     ctx->state = NGX_HTTP_HOODY_AI_READING;
 
+    ctx->copy_body = r->headers_in.chunked;
+    ctx->copied_last = &ctx->copied;
+
 #if (NGX_HTTP_V2)
 
     if (r->stream) {
@@ -96,10 +101,12 @@ ngx_http_hoody_ai_precontent_handler(ngx_http_request_t *r)
 
         /* core's own test for a buffer that holds the whole body */
 
-        ctx->copy_body = r->headers_in.content_length_n < 0
-                         || r->headers_in.content_length_n
-                            > (off_t) clcf->client_body_buffer_size;
-        ctx->copied_last = &ctx->copied;
+        if (r->headers_in.content_length_n < 0
+            || r->headers_in.content_length_n
+               > (off_t) clcf->client_body_buffer_size)
+        {
+            ctx->copy_body = 1;
+        }
     }
 
 #else

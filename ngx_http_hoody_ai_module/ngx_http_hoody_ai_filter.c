@@ -852,6 +852,7 @@ ngx_http_hoody_ai_filter_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
         ngx_free(ctx->hold);
         ctx->hold = NULL;
         ctx->hold_len = 0;
+        ctx->hold_size = 0;
     }
 }
 

@@ -1068,7 +1068,6 @@ ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc)
 }
 
 
-
 ngx_str_t *
 ngx_http_hoody_ai_redis_run_id(ngx_http_hoody_ai_redis_t *rc)
 {

@@ -351,7 +351,7 @@ ngx_http_hoody_ai_judge(ngx_event_t *ev)
         return;
     }
 
-    if (ctx->state == NGX_HTTP_HOODY_AI_REFUSED) {
+    if (ctx->state == NGX_HTTP_HOODY_AI_REFUSED || ctx->ended) {
         return;
     }
 

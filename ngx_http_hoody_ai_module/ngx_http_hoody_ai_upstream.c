@@ -66,7 +66,8 @@ static ngx_int_t ngx_http_hoody_ai_may_carry(ngx_http_request_t *r,
     ngx_connection_t *c);
 static void ngx_http_hoody_ai_close_peer(ngx_connection_t *c);
 static ngx_int_t ngx_http_hoody_ai_send(void *data, ngx_chain_t *in);
-static void ngx_http_hoody_ai_wipe(ngx_http_hoody_ai_peer_t *hp);
+static void ngx_http_hoody_ai_wipe(ngx_http_hoody_ai_peer_t *hp,
+    ngx_uint_t unsent);
 static ngx_int_t ngx_http_hoody_ai_reinit_request(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_process_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_check_answer(ngx_http_request_t *r,
@@ -550,7 +551,9 @@ ngx_http_hoody_ai_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_http_hoody_ai_peer_t  *hp = data;
 
-    ngx_http_hoody_ai_wipe(hp);
+    /* nothing more is sent on this attempt */
+
+    ngx_http_hoody_ai_wipe(hp, 1);
 
     hp->free(pc, hp->data, state);
 }
@@ -820,7 +823,7 @@ ngx_http_hoody_ai_send(void *data, ngx_chain_t *in)
     rc = hp->output_filter(hp->output_ctx, in);
 
     if (hp->key && !hp->wiped && hp->key->pos == hp->key->last) {
-        ngx_http_hoody_ai_wipe(hp);
+        ngx_http_hoody_ai_wipe(hp, 0);
     }
 
     return rc;
@@ -830,7 +833,7 @@ ngx_http_hoody_ai_send(void *data, ngx_chain_t *in)
 /* the plain text that the TLS layer gathers before it encrypts */
 
 static void
-ngx_http_hoody_ai_wipe(ngx_http_hoody_ai_peer_t *hp)
+ngx_http_hoody_ai_wipe(ngx_http_hoody_ai_peer_t *hp, ngx_uint_t unsent)
 {
 #if (NGX_HTTP_SSL)
     ngx_buf_t         *b;
@@ -852,7 +855,7 @@ ngx_http_hoody_ai_wipe(ngx_http_hoody_ai_peer_t *hp)
         return;
     }
 
-    if (b->pos == b->last) {
+    if (unsent || b->pos == b->last) {
         ngx_explicit_memzero(b->start, b->end - b->start);
         hp->wiped = 1;
     }
@@ -864,7 +867,7 @@ void
 ngx_http_hoody_ai_upstream_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
 {
     if (ctx->peer) {
-        ngx_http_hoody_ai_wipe(ctx->peer);
+        ngx_http_hoody_ai_wipe(ctx->peer, 1);
     }
 }
 
@@ -903,6 +906,12 @@ ngx_http_hoody_ai_reinit_request(ngx_http_request_t *r)
     }
 
     u = r->upstream;
+
+    /* what the answer before this attempt left */
+
+    ctx->from_provider = 0;
+    ctx->provider_id_named = 0;
+    ngx_str_null(&ctx->provider_request_id);
 
     rc = ctx->peer->reinit_request(r);
 
