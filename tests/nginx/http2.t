@@ -53,27 +53,10 @@ for (['tls', "https://127.0.0.1:$tls", $ca],
         PROVIDER => 'http://' . $provider->address,
         OPENAI_KEY => $s->key('openai'), NO_PROXY => '*');
 
-    my ($ran, $planned) = (0, -1);
-
     open(my $out, '-|', 'timeout', '-k', '5', '60', 'node',
         "$FindBin::Bin/http2/client.mjs") or die "node: $!\n";
 
-    while (my $line = <$out>) {
-        chomp $line;
-
-        if ($line =~ /^(not )?ok \d+ - (.*)/) {
-            ok(!$1, "$name: $2");
-            $ran++;
-
-        } elsif ($line =~ /^1\.\.(\d+)/) {
-            $planned = $1;
-
-        } else {
-            diag($line);
-        }
-    }
-
-    ok(close($out) && $ran == $planned, "$name: came to its end");
+    $s->take_over($out, $name);
 }
 
 

@@ -83,6 +83,7 @@ is(scalar(grep { $_ > 1 } values %{ eids('request') }), 0, 'once each');
 
 $s->cmd('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 ok(wait_for(sub { $s->chat_ask->{status} == 200 }), 'up again');
+counted(101, 'one more is counted');
 
 my $before = total();
 

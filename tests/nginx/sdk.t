@@ -88,24 +88,7 @@ sub run {
 
     $meanwhile->() if $meanwhile;
 
-    my ($ran, $planned) = (0, -1);
-
-    while (my $line = <$out>) {
-        chomp $line;
-
-        if ($line =~ /^(not )?ok \d+ - (.*)/) {
-            ok(!$1, "$name: $2");
-            $ran++;
-
-        } elsif ($line =~ /^1\.\.(\d+)/) {
-            $planned = $1;
-
-        } else {
-            diag($line);
-        }
-    }
-
-    ok(close($out) && $ran == $planned, "$name: came to its end");
+    $s->take_over($out, $name);
 }
 
 run('openai', '');

@@ -13,8 +13,8 @@ package HoodyAI::System;
 #     $s->finish;
 #
 # finish() stops every server and asserts what must hold after any test: exit
-# status 0, no alert and no sanitizer report in a log, no key in any file,
-# nothing written to the folders for bodies.
+# status 0, no alert and no sanitizer report in a log, no key in any file or
+# Redis dump, nothing written to the folders for bodies.
 #
 # From the environment, as util/test-file sets it: HAI_NGINX or
 # TEST_NGINX_BINARY, HAI_LOAD_MODULE (empty where the module is built in),
@@ -34,6 +34,7 @@ use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use JSON::PP;
+use List::Util qw(max);
 use POSIX qw(:sys_wait_h _exit);
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -132,6 +133,7 @@ sub new {
             anthropic => $ENV{TEST_NGINX_ANTHROPIC_KEY} // _key('ant'),
         },
         old_keys => [],
+        private => [],
         captured => '',
         running => {},
         order => [],
@@ -175,6 +177,13 @@ sub secret {
 
 
 sub new_key { _key($_[1]) }
+
+
+# Words that finish() looks for in files like keys; answers may have them.
+sub private {
+    my ($self, @words) = @_;
+    push @{$self->{private}}, @words;
+}
 
 
 # Starts a program; its output goes to a file.  Options: name, and those of
@@ -715,6 +724,30 @@ sub stream {
 }
 
 
+# Takes over the tests of another program, which it writes in TAP to a pipe.
+sub take_over {
+    my ($self, $out, $name) = @_;
+    my ($ran, $planned) = (0, -1);
+
+    while (my $line = <$out>) {
+        chomp $line;
+
+        if ($line =~ /^(not )?ok \d+ - (.*)/) {
+            ok(!$1, "$name: $2");
+            $ran++;
+
+        } elsif ($line =~ /^1\.\.(\d+)/) {
+            $planned = $1;
+
+        } else {
+            diag($line);
+        }
+    }
+
+    ok(close($out) && $ran == $planned, "$name: came to its end");
+}
+
+
 # A CA and certificates signed by it.  ca('name') makes the first, then
 # cert('ca name', 'file name', names => 'DNS:...', days => n).
 sub ca {
@@ -771,11 +804,11 @@ sub _run {
 
 # Everything down, and what must hold after any test.  Options: alerts => a
 # pattern of alert lines that this test provokes; more => 1, this is not the
-# end of the file.
+# end of the file; redis_gone => 1, its Redis cannot write a dump any more.
 sub finish {
     my ($self, %option) = @_;
 
-    eval { $self->cmd('SAVE') } if $self->{running}{redis};
+    $self->dump_redis if $self->{running}{redis} && !$option{redis_gone};
 
     my %status;
 
@@ -800,7 +833,11 @@ sub finish {
 
     my $allowed = $option{alerts};
     my (@bad, @leaks);
-    my $keys = join '|', map { quotemeta } $self->all_keys;
+    my @hidden = ($self->all_keys, @{$self->{private}});
+    my $hidden = join '|', map { quotemeta } @hidden;
+
+    # what of a word may lie before the border of two blocks
+    my $keep = max(map { length } @hidden) - 1;
 
     find({ no_chdir => 1, wanted => sub {
         return if !-f $_ || -l $_;
@@ -812,12 +849,12 @@ sub finish {
         while (read($in, my $block, 1 << 20)) {
             my $text = $tail . $block;
 
-            if ($text =~ /$keys/) {
+            if ($text =~ /$hidden/) {
                 push @leaks, $file;
                 last;
             }
 
-            $tail = substr $text, -512;
+            $tail = length $text > $keep ? substr $text, -$keep : $text;
         }
 
         return if $file !~ /\.log\z/;
@@ -834,7 +871,8 @@ sub finish {
     } }, $self->{dir});
 
     is(join('', @bad), '', 'no alert, crash or sanitizer report');
-    is(join(', ', @leaks), '', 'no key in any file');
+    is(join(', ', @leaks), '', @{$self->{private}}
+        ? 'no key and nothing private in any file' : 'no key in any file');
     ok(!$self->{leaked}, 'no key in any answer');
 
     my @written = grep { -d $_ && ((stat _)[9] != 1e9 || glob "$_/*") }
@@ -844,6 +882,26 @@ sub finish {
 
     $self->remove if Test::More->builder->is_passing;
     done_testing() if !$option{more};
+}
+
+
+# What is in Redis is searched in its dump.
+sub dump_redis {
+    my ($self) = @_;
+
+    my $file = "$self->{dir}/redis/dump.rdb";
+    my $error;
+
+    unlink $file;
+
+    # refused while a background save runs
+    wait_for {
+        return 1 if eval { $self->cmd('SAVE') };
+        $error = $@;
+        return 0;
+    };
+
+    ok(-s $file, 'Redis wrote its dump') or diag($error);
 }
 
 
