@@ -1,0 +1,189 @@
+#!/usr/bin/perl
+
+# redis-schema: redis.conf and all files of acl/ together in a private Redis,
+# with only paths, the server's name and the passwords filled in.  Each user is
+# there, and "gateway" may do what the module does and nothing else.
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+
+use HoodyAI::System qw(slurp spew wait_for);
+
+my $s = HoodyAI::System->new;
+my $schema = $s->root . '/redis-schema';
+my $dir = "$s->{dir}/redis";
+my $password = 'hai-schema-'
+    . join '', map { sprintf '%x', rand 16 } 1 .. 20;
+my $hash = sha256_hex($password);
+
+my @files = sort glob "$schema/acl/*.acl";
+
+is(join(' ', map { m{([^/]+)\.acl\z} } @files),
+    'control default engine events gateway', 'the files of acl/');
+
+my $acl = join '', map { slurp($_) } @files;
+
+$acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
+$acl =~ s/\@SERVER@/sys/g;
+
+# the only one who may do what is refused to all others
+$acl .= "user admin on #$hash allkeys allchannels allcommands\n";
+
+unlike($acl, qr/@[A-Z]/, 'nothing else has to be filled in');
+
+my $conf = slurp("$schema/redis.conf");
+
+mkdir $dir or die "$dir: $!\n";
+spew("$dir/redis.acl", $acl, 0600);
+
+ok($conf =~ s{/var/lib/hoody-ai/redis$}{$dir}m
+    && $conf =~ s{/run/hoody-ai/redis\.sock$}{$dir/redis.sock}m
+    && $conf =~ s{/etc/hoody-ai/redis\.acl$}{$dir/redis.acl}m,
+    'the paths of redis.conf');
+spew("$dir/redis.conf", $conf, 0600);
+
+$s->{redis_socket} = "$dir/redis.sock";
+$s->spawn('redis', ['/usr/bin/env', 'redis-server', "$dir/redis.conf"]);
+
+
+# all that follows is done by this user
+sub be {
+    my ($user) = @_;
+
+    delete $s->{redis_connection};
+    $s->{redis_user} = $user && [$user, $password];
+}
+
+
+# what Redis refuses a command for: a word, or '' where it does not
+sub refused {
+    eval { $s->cmd(@_) };
+
+    return $@ =~ /^redis error: (\w+)/ ? $1 : $@;
+}
+
+
+be('admin');
+ok(wait_for(sub { eval { $s->cmd('PING') } }), 'Redis takes the files')
+    or BAIL_OUT(slurp("$s->{dir}/redis.out.log"));
+
+is_deeply([sort @{$s->cmd('ACL', 'USERS')}],
+    [qw(admin control default engine events gateway)], 'the users');
+is($s->cmd('CONFIG', 'GET', 'appendfsync')->[1], 'always',
+    'each write waits for the disk');
+is($s->cmd('CONFIG', 'GET', 'maxmemory-policy')->[1], 'noeviction',
+    'nothing is evicted');
+
+be(undef);
+is(refused('PING'), 'NOAUTH', 'nobody without a password');
+
+
+# the control plane writes what the gateway reads
+
+be('control');
+$s->container('dev-env', addresses => '127.0.0.1');
+is($s->cmd('SCARD', $s->rkey('ai:enabled')), 1, 'control writes the registry');
+is(refused('SET', 'hoody:{other}:generation', 1), 'NOPERM',
+    'control: not of another host');
+is(refused('SWAPDB', 0, 1), 'NOPERM', 'control: no SWAPDB');
+is(refused('FLUSHALL'), 'NOPERM', 'control: no FLUSHALL');
+
+
+# the gateway
+
+be('gateway');
+
+my $id = $s->cmd('CLIENT', 'ID');
+my @fields = qw(id number addresses cgroup tags status);
+my $key = $s->rkey('container:dev-env');
+my $gate = $s->rkey('ai:enabled');
+my $list = $s->rkey('containers');
+
+for my $command (
+    ['SELECT', 0],
+    ['ROLE'],
+    ['INFO', 'server'],
+    ['PING'],
+    ['CLIENT', 'TRACKING', 'ON', 'REDIRECT', $id, 'BCAST',
+        map { ('PREFIX', $s->rkey($_)) } qw(ai: container rules limit:)],
+    ['MULTI'],
+    ['SMEMBERS', $gate],
+    ['PTTL', $gate],
+    ['SMEMBERS', $list],
+    ['GET', $s->rkey('generation')],
+    ['PTTL', $key],
+    ['HMGET', $key, @fields],
+    ['SMISMEMBER', $gate, 'dev-env'],
+    ['SCARD', $gate],
+    ['SCARD', $list],
+    ['EXEC'],
+    ['SCAN', 0, 'MATCH', $s->rkey('container:*')],
+    ['XADD', $s->rkey('events'), 'MAXLEN', '~', 100000, '*', 'type', 'request'],
+    ['SUBSCRIBE', '__redis__:invalidate'],
+) {
+    is(refused(@$command), '', "gateway: @$command[0 .. ($#$command > 0)]");
+}
+
+be('gateway');
+
+my $limit = $s->rkey('limit:lease');
+
+for my $command (
+    ['SET', $limit, 1],
+    ['GET', $limit],
+    ['HMGET', $limit, 'a'],
+    ['XADD', $limit, '*', 'a', 1],
+    ['SET', $s->rkey('generation'), 1],
+    ['SADD', $gate, 'other'],
+    ['SREM', $gate, 'dev-env'],
+    ['SADD', $list, 'other'],
+    ['HSET', $key, 'status', 'running'],
+    ['DEL', $key],
+    ['PEXPIRE', $key, 1],
+    ['RENAME', $key, $s->rkey('container:other')],
+    ['XADD', $key, '*', 'a', 1],
+    ['XADD', 'hoody:{other}:events', '*', 'a', 1],
+    ['XADD', $s->rkey('events:dead'), '*', 'a', 1],
+    ['XRANGE', $s->rkey('events'), '-', '+'],
+    ['XTRIM', $s->rkey('events'), 'MAXLEN', 0],
+    ['DEL', $s->rkey('events')],
+    ['GET', $s->rkey('events')],
+    ['HGETALL', $key],
+    ['SMEMBERS', 'hoody:{other}:ai:enabled'],
+    ['SUBSCRIBE', 'else'],
+    ['PUBLISH', '__redis__:invalidate', $key],
+    ['CLIENT', 'LIST'],
+    ['CLIENT', 'KILL', 'TYPE', 'normal'],
+    ['CONFIG', 'GET', 'dir'],
+    ['ACL', 'LIST'],
+    ['EVAL', 'return 1', 0],
+    ['KEYS', '*'],
+    ['SWAPDB', 0, 1],
+    ['FLUSHDB'],
+    ['FLUSHALL'],
+    ['SAVE'],
+    ['SHUTDOWN', 'NOSAVE'],
+) {
+    is(refused(@$command), 'NOPERM', "gateway: not @$command");
+}
+
+
+# the users of what is not there yet
+
+for my $user (qw(engine events)) {
+    be($user);
+    is(refused('HGETALL', $key), '', "$user: reads a container");
+    is(refused('XADD', $s->rkey('events'), '*', 'type', 'test'), '',
+        "$user: appends an event");
+    is(refused('SET', $key, 1), 'NOPERM', "$user: writes no container");
+    is(refused('SADD', $gate, 'other'), 'NOPERM',
+        "$user: does not open the gate");
+}
+
+be('admin');
+$s->finish;
