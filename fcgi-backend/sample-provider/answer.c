@@ -1,3 +1,5 @@
+/* Answers, see answer.h: which event comes next, and its bytes. */
+
 #include "answer.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Messages of Anthropic: the events of a stream, and the whole answer. */
+
 #include "api.h"
 
 static void put_usage(struct hai_sp_answer *a, struct hai_sp_buf *b,

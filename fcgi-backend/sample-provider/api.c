@@ -1,3 +1,5 @@
+/* From a request to an answer, see api.h: key, path, and what was asked for. */
+
 #include "api.h"
 
 #include <jansson.h>

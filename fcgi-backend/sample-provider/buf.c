@@ -1,3 +1,5 @@
+/* The buffer, see buf.h. */
+
 #include "buf.h"
 
 #include <stdarg.h>

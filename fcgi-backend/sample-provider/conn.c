@@ -1,3 +1,5 @@
+/* A connection, see conn.h: reading, writing, TLS, waiting. */
+
 #define _GNU_SOURCE 1
 
 #include "conn.h"

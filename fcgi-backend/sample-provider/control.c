@@ -1,3 +1,5 @@
+/* The X-Sample-* headers, see control.h: a table of names and ranges. */
+
 #include "control.h"
 
 #include <string.h>

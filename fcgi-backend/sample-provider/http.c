@@ -1,3 +1,5 @@
+/* The parser of request heads and of chunked bodies, see http.h. */
+
 #include "http.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* The scan of a body's top level, and escaping, see json.h. */
+
 #include "json.h"
 
 #include <stdint.h>

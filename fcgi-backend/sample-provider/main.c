@@ -1,3 +1,5 @@
+/* hoody-ai-sample-provider: a stand-in for OpenAI and Anthropic. */
+
 #include <stdio.h>
 
 #include "answer.h"

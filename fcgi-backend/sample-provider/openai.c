@@ -1,3 +1,5 @@
+/* OpenAI's chat, completions and responses: events and whole answers. */
+
 #include "api.h"
 
 #include <stdio.h>

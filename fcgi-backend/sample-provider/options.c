@@ -1,3 +1,5 @@
+/* The command line, see options.h. */
+
 #include "options.h"
 
 #include <getopt.h>

@@ -1,3 +1,5 @@
+/* Requests that are remembered, counters and the log file, see record.h. */
+
 #include "record.h"
 
 #include <errno.h>

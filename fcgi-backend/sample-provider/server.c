@@ -1,3 +1,5 @@
+/* Listeners, TLS and the loop of each thread, see server.h. */
+
 #define _GNU_SOURCE 1
 
 #include "server.h"

@@ -1,3 +1,5 @@
+/* The heap of deadlines, see timer.h. */
+
 #include "timer.h"
 
 #include <stdlib.h>
