@@ -61,6 +61,7 @@ use IO::Select;
 use IO::Socket::IP;
 use IO::Socket::UNIX;
 use JSON::PP ();
+use List::Util ();
 use POSIX ();
 use Test::More ();
 use Time::HiRes ();
@@ -701,6 +702,9 @@ sub find_in_files {
     my ($pattern, $chosen) = @_;
     my @found;
 
+    # what of a key may lie before the border of two pieces
+    my $keep = List::Util::max(300, map { length } values %keys);
+
     return if !-d server_root();
 
     File::Find::find({ no_chdir => 1, wanted => sub {
@@ -722,7 +726,7 @@ sub find_in_files {
                 last;
             }
 
-            $tail = substr($text, -300);
+            $tail = length($text) > $keep ? substr($text, -$keep) : $text;
         }
     } }, server_root());
 
