@@ -40,6 +40,11 @@
  * fractions, exponents and leading zeros never become a number, nor does
  * anything above COUNT_MAX.
  *
+ * Nearly every answer that is no stream comes in one piece.  Its first piece,
+ * if there is a brace at the end, is read by whole_feed(), which takes the
+ * same steps but does not look at each colon, and which gives up, leaving no
+ * trace, when the document turns out to go on.
+ *
  * What is not JSON is not judged here but it cannot do harm: an answer must
  * begin with a brace; a bracket that does not fit into a watched object ends
  * the search (JSON == OVER) until the next event.  Keys spelled with escapes
@@ -208,9 +213,9 @@ static inline uint64_t parity_prefix(uint64_t bits) {
  * front are read again where there are enough of them, otherwise the block is
  * copied; what is filled up has no bits.
  */
-static inline const uint8_t *block_bytes(const uint8_t *start, const uint8_t *p,
-                                         size_t len, uint8_t *copy,
-                                         unsigned *shift) {
+static inline const uint8_t *block_bytes(const uint8_t *start,
+                                         const uint8_t *p, size_t len,
+                                         uint8_t *copy, unsigned *shift) {
     *shift = 0;
 
     if (len == BLOCK) {
@@ -245,10 +250,9 @@ static inline void load_raw(struct raw *raw, const uint8_t *p) {
         /* '[' and '{', ']' and '}' differ in this bit only */
         __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20));
 
-#define HAI_BITS(x, c)                                                         \
-    ((uint64_t) (uint32_t) _mm_movemask_epi8(                                  \
-         _mm_cmpeq_epi8((x), _mm_set1_epi8(c)))                                \
-     << i)
+#define HAI_BITS(x, c)                                                      \
+    ((uint64_t) (uint32_t) _mm_movemask_epi8(                               \
+         _mm_cmpeq_epi8((x), _mm_set1_epi8(c))) << i)
 
         raw->quote |= HAI_BITS(v, '"');
         raw->backslash |= HAI_BITS(v, '\\');
@@ -314,8 +318,8 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
             shift_raw(&raw, shift);
         }
 
-        uint64_t str =
-            raw.quote & ~escaped_bytes(raw.backslash, (unsigned) len, &escaped);
+        uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
+                                                  (unsigned) len, &escaped);
 
         str = parity_prefix(str) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -329,18 +333,25 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
 
 #if HAVE_AVX2
 
-static inline __attribute__((target("avx2"))) uint64_t
-equal_bits(__m256i low, __m256i high, char c) {
-    __m256i v = _mm256_set1_epi8(c);
-    uint32_t l = (uint32_t) _mm256_movemask_epi8(_mm256_cmpeq_epi8(low, v));
-    uint32_t h = (uint32_t) _mm256_movemask_epi8(_mm256_cmpeq_epi8(high, v));
+/* The highest bit of each byte. */
+static inline __attribute__((target("avx2")))
+uint64_t mask_bits(__m256i low, __m256i high) {
+    uint32_t l = (uint32_t) _mm256_movemask_epi8(low);
+    uint32_t h = (uint32_t) _mm256_movemask_epi8(high);
 
     return l | (uint64_t) h << 32;
 }
 
-__attribute__((target("avx2,pclmul,popcnt"))) static void
-classify_avx2(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *p,
-              size_t n, struct block *b) {
+static inline __attribute__((target("avx2")))
+uint64_t equal_bits(__m256i low, __m256i high, char c) {
+    __m256i v = _mm256_set1_epi8(c);
+
+    return mask_bits(_mm256_cmpeq_epi8(low, v), _mm256_cmpeq_epi8(high, v));
+}
+
+__attribute__((target("avx2,pclmul,popcnt")))
+static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
+                          const uint8_t *p, size_t n, struct block *b) {
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m128i ones = _mm_set1_epi8((char) 0xff);
     uint64_t in_string = us->in_string;
@@ -361,8 +372,8 @@ classify_avx2(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *p,
         str &= ~escaped_bytes(backslash, (unsigned) len, &escaped);
 
         /* a carry-less product with all ones is the parity prefix */
-        __m128i product =
-            _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long) str), ones, 0);
+        __m128i product = _mm_clmulepi64_si128(
+            _mm_set_epi64x(0, (long long) str), ones, 0);
 
         str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -392,8 +403,7 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
                           const uint8_t *p, size_t n, struct block *b) {
 #if HAVE_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("pclmul")
-        && __builtin_cpu_supports("popcnt"))
-    {
+        && __builtin_cpu_supports("popcnt")) {
         classify_avx2(us, start, p, n, b);
         return;
     }
@@ -406,8 +416,8 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
  * Whether the bytes before `end` are this key and its quotes.  A backslash in
  * front means that the first quote is inside of a longer key.
  */
-#define ENDS_IN(key)                                                           \
-    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0                \
+#define ENDS_IN(key)                                                        \
+    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0             \
      && end[-(int) sizeof(key)] != '\\')
 
 /* The key whose closing quote is the last of WINDOW bytes before end. */
@@ -436,16 +446,16 @@ static enum key look_up(enum node node, const uint8_t *end) {
         if (ENDS_IN("\"prompt_tokens\"") || ENDS_IN("\"input_tokens\"")) {
             return KEY_INPUT;
         }
-        if (ENDS_IN("\"completion_tokens\"") || ENDS_IN("\"output_tokens\"")) {
+        if (ENDS_IN("\"completion_tokens\"")
+            || ENDS_IN("\"output_tokens\"")) {
             return KEY_OUTPUT;
         }
         if (ENDS_IN("\"cache_read_input_tokens\"")) {
             return KEY_CACHED;
         }
         return ENDS_IN("\"prompt_tokens_details\"")
-                       || ENDS_IN("\"input_tokens_details\"")
-                   ? KEY_DETAILS
-                   : KEY_NONE;
+               || ENDS_IN("\"input_tokens_details\"")
+               ? KEY_DETAILS : KEY_NONE;
 
     case NODE_DETAILS:
         return ENDS_IN("\"cached_tokens\"") ? KEY_CACHED : KEY_NONE;
@@ -525,31 +535,32 @@ static void keep_past(struct hai_usage_scan *us, const uint8_t *p, size_t n) {
     us->past_len = (uint8_t) (keep + n);
 }
 
-static void take_count(struct hai_usage_scan *us) {
-    int64_t count = (int64_t) us->number;
+static void take_count(struct hai_usage *usage, enum key key,
+                       uint64_t number) {
+    int64_t count = (int64_t) number;
 
-    switch (us->slot) {
+    switch (key) {
 
     case KEY_INPUT:
-        us->usage.input_tokens = count;
+        usage->input_tokens = count;
         break;
 
     case KEY_OUTPUT:
-        us->usage.output_tokens = count;
+        usage->output_tokens = count;
         break;
 
     default:
-        us->usage.cached_tokens = count;
+        usage->cached_tokens = count;
     }
 
-    us->usage.reported = true;
-    us->value = VALUE_NONE;
+    usage->reported = true;
 }
 
 /* What may follow a complete number. */
 static void end_number(struct hai_usage_scan *us, uint8_t c) {
     if (c == ',' || c == '}') {
-        take_count(us);
+        take_count(&us->usage, us->slot, us->number);
+        us->value = VALUE_NONE;
 
     } else {
         us->value = is_blank(c) ? VALUE_TAIL : VALUE_NONE;
@@ -749,6 +760,274 @@ static void json_reset(struct hai_usage_scan *us) {
     us->past_len = 0;
 }
 
+#if HAVE_AVX2
+
+/* The number behind a colon if it is one that counts, else UINT64_MAX. */
+static inline uint64_t whole_number(const uint8_t *colon) {
+    const uint8_t *p = colon + 1;
+    const uint8_t *first;
+    uint64_t number = 0;
+
+    while (is_blank(*p)) {
+        p++;
+    }
+
+    for (first = p; (uint8_t) (*p - '0') <= 9; p++) {
+        number = number * 10 + (uint8_t) (*p - '0');
+    }
+
+    /* COUNT_MAX has 16 digits, so many cannot overflow */
+    if (p == first || p - first > 16 || number > COUNT_MAX
+        || (*first == '0' && p - first > 1)) {
+        return UINT64_MAX;
+    }
+
+    while (is_blank(*p)) {
+        p++;
+    }
+
+    return *p == ',' || *p == '}' ? number : UINT64_MAX;
+}
+
+/*
+ * The closing quote of a string in a watched object of a whole document.
+ * Takes the count of which it is the key.  False: leave it to the automaton,
+ * it may be the word of "type":"error", or its beginning is too near.
+ */
+static inline bool whole_word(struct hai_usage_scan *us, const uint8_t *start,
+                              const uint8_t *quote) {
+    const uint8_t *p = quote + 1;
+    uint64_t number;
+    enum key key;
+
+    if (quote - start < (ptrdiff_t) WINDOW) {
+        return quote - start < 6 || (memcmp(quote - 6, "tokens", 6) != 0
+                                     && memcmp(quote - 5, "error", 5) != 0);
+    }
+
+    if (memcmp(quote - 8, "t_tokens", 8) != 0
+        && memcmp(quote - 8, "n_tokens", 8) != 0
+        && memcmp(quote - 8, "d_tokens", 8) != 0) {
+        if (us->level != 0 || memcmp(quote - 6, "\"error", 6) != 0) {
+            return true;
+        }
+
+        p = quote - 6;
+
+        /* ends at the brace before start */
+        while (is_blank(p[-1])) {
+            p--;
+        }
+
+        return p[-1] != ':';
+    }
+
+    while (is_blank(*p)) {
+        p++;
+    }
+
+    if (*p == ':') {
+        key = look_up(us->path[us->level], quote + 1);
+
+        if (key >= KEY_INPUT) {
+            number = whole_number(p);
+
+            if (number != UINT64_MAX) {
+                take_count(&us->usage, key, number);
+            }
+        }
+    }
+
+    return true;
+}
+
+/*
+ * The opening brace of an object in a watched one of a whole document.
+ * False: leave it to the automaton.
+ */
+static inline bool whole_object(struct hai_usage_scan *us,
+                                const uint8_t *start, const uint8_t *p) {
+    /* these loops end at the brace before start */
+    while (is_blank(p[-1])) {
+        p--;
+    }
+
+    if (*--p != ':') {
+        return false;
+    }
+
+    while (is_blank(p[-1])) {
+        p--;
+    }
+
+    if (p - start < (ptrdiff_t) WINDOW) {
+        return false;
+    }
+
+    us->pending = (uint8_t) look_up(us->path[us->level], p);
+
+    return true;
+}
+
+/*
+ * A document that is all between start, behind its first brace, and end; the
+ * last byte that is not blank is a brace, and there are BLOCK bytes at least.
+ * The same as the automaton, only that keys are found by their last letters
+ * (counts) and from the braces of their values (objects), so that most
+ * members cost nothing, and that no value is cut.  False: *us is as before,
+ * and the automaton has to read it.
+ */
+__attribute__((target("avx2,bmi,pclmul,popcnt")))
+static bool whole_feed(struct hai_usage_scan *us, const uint8_t *start,
+                       const uint8_t *end) {
+    /* '{' and '}' at the low four bits that each kind of bracket has */
+    const __m256i brackets = _mm256_setr_epi8(
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0);
+    const __m256i fold = _mm256_set1_epi8(0x20);
+    const __m256i one = _mm256_set1_epi8(1);
+    const __m256i s_or_r = _mm256_set1_epi8('s');
+    const __m256i slash = _mm256_set1_epi8('\\');
+    const __m128i ones = _mm_set1_epi8((char) 0xff);
+    const struct hai_usage usage = us->usage;
+    const uint8_t *last = end - BLOCK;
+    const uint8_t *p = start;
+    uint64_t fresh = UINT64_MAX; /* bytes that were not in the last block */
+    unsigned seen = 0;           /* those that were, in front */
+    uint64_t in_string = 0;
+    uint64_t skip = 0;
+    bool escaped = false;
+
+    for (;;) {
+        __m256i low = _mm256_loadu_si256((const __m256i *) p);
+        __m256i high = _mm256_loadu_si256((const __m256i *) (p + 32));
+        __m256i slashes = _mm256_or_si256(_mm256_cmpeq_epi8(low, slash),
+                                          _mm256_cmpeq_epi8(high, slash));
+        uint64_t quote = equal_bits(low, high, '"') & fresh;
+
+        if (escaped || !_mm256_testz_si256(slashes, slashes)) {
+            uint64_t backslash = equal_bits(low, high, '\\') >> seen;
+
+            quote &= ~(escaped_bytes(backslash, BLOCK - seen, &escaped)
+                       << seen);
+        }
+
+        __m128i product = _mm_clmulepi64_si128(
+            _mm_set_epi64x(0, (long long) quote), ones, 0);
+        uint64_t str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
+
+        in_string = UINT64_C(0) - (str >> 63);
+
+        if (str == UINT64_MAX) {
+            goto next; /* the middle of a long string */
+        }
+
+        __m256i low_match = _mm256_cmpeq_epi8(
+            _mm256_shuffle_epi8(brackets, low), _mm256_or_si256(low, fold));
+        __m256i high_match = _mm256_cmpeq_epi8(
+            _mm256_shuffle_epi8(brackets, high), _mm256_or_si256(high, fold));
+        uint64_t bits = mask_bits(low_match, high_match) & fresh & ~str;
+        uint64_t n = (uint64_t) __builtin_popcountll(bits);
+
+        if (skip > n) {
+            if (n != 0) {
+                /* '{' and '[' have the bit that is moved, the others not */
+                uint64_t open = mask_bits(_mm256_slli_epi16(low, 6),
+                                          _mm256_slli_epi16(high, 6)) & bits;
+
+                skip += 2 * (uint64_t) __builtin_popcountll(open) - n;
+            }
+            goto next;
+        }
+
+        /* of the quotes only closing ones are not in the string */
+        low = _mm256_loadu_si256((const __m256i *) (p - 1));
+        high = _mm256_loadu_si256((const __m256i *) (p + 31));
+        low = _mm256_cmpeq_epi8(_mm256_or_si256(low, one), s_or_r);
+        high = _mm256_cmpeq_epi8(_mm256_or_si256(high, one), s_or_r);
+
+        uint64_t word = mask_bits(low, high) & quote & ~str;
+
+        for (bits |= word; bits != 0; bits &= bits - 1) {
+            const uint8_t *at = p + __builtin_ctzll(bits);
+
+            if (skip != 0) {
+                if (*at != '"') {
+                    skip += (uint64_t) (*at & 2) - 1;
+                }
+
+            } else if (*at == '"') {
+                if (!whole_word(us, start, at)) {
+                    goto not_whole;
+                }
+
+            } else if (*at & 2) {
+                if (*at == '{' && !whole_object(us, start, at)) {
+                    goto not_whole;
+                }
+
+                skip = on_open(us, *at) ? 0 : 1;
+
+            } else if (!on_close(us, *at)) {
+                us->json = JSON_OVER;
+                return true;
+            }
+        }
+
+    next:
+
+        p += BLOCK;
+
+        if (p > last) {
+            if (p >= end) {
+                break;
+            }
+
+            seen = (unsigned) (p - last);
+            fresh <<= seen;
+            p = last;
+        }
+    }
+
+not_whole:
+
+    us->usage = usage;
+    us->level = 0;
+    us->pending = KEY_NONE;
+
+    return false;
+}
+
+#endif
+
+/*
+ * Nearly every answer that is no stream comes in one piece, which takes less
+ * work.  False: to be read as any other piece.
+ */
+static bool try_whole(struct hai_usage_scan *us, const uint8_t *start,
+                      const uint8_t *end) {
+#if HAVE_AVX2
+    const uint8_t *last = end;
+
+    if (us->kind != HAI_USAGE_JSON || end - start < BLOCK
+        || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi")
+        || !__builtin_cpu_supports("pclmul")
+        || !__builtin_cpu_supports("popcnt")) {
+        return false;
+    }
+
+    while (is_blank(last[-1])) {
+        last--; /* ends at the brace before start */
+    }
+
+    return last[-1] == '}' && whole_feed(us, start, end);
+#else
+    (void) us, (void) start, (void) end;
+
+    return false;
+#endif
+}
+
 static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
                       const uint8_t *end) {
     struct block blocks[BATCH];
@@ -771,6 +1050,10 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
         us->json = JSON_OPEN;
         us->past[0] = *p++;
         us->past_len = 1;
+
+        if (try_whole(us, p, end)) {
+            return;
+        }
     }
 
     if (us->json == JSON_OVER || p == end) {
@@ -824,8 +1107,9 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
  * The keys of counts end in tokens", so the last two letters of both words
  * are the same but for their lowest bits.
  */
-__attribute__((target("avx2"))) static const uint8_t *
-find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
+__attribute__((target("avx2")))
+static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
+                                    const uint8_t *end) {
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i quote = _mm256_set1_epi8('"');
     const __m256i s_or_r = _mm256_set1_epi8('s');
@@ -855,10 +1139,10 @@ find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
                 _mm256_cmpeq_epi8(v, quote),
                 _mm256_cmpeq_epi8(_mm256_or_si256(last, one), s_or_r)),
             _mm256_cmpeq_epi8(_mm256_or_si256(before, one), n_or_o));
-        __m256i eol =
-            _mm256_or_si256(_mm256_cmpeq_epi8(v, lf), _mm256_cmpeq_epi8(v, cr));
-        uint32_t bits =
-            (uint32_t) _mm256_movemask_epi8(_mm256_or_si256(word, eol));
+        __m256i eol = _mm256_or_si256(_mm256_cmpeq_epi8(v, lf),
+                                      _mm256_cmpeq_epi8(v, cr));
+        uint32_t bits = (uint32_t) _mm256_movemask_epi8(
+            _mm256_or_si256(word, eol));
 
         bits &= UINT32_MAX << seen;
 
@@ -870,8 +1154,7 @@ find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
             }
 
             if (at - start < 7 || memcmp(at - 6, "tokens\"", 7) == 0
-                || memcmp(at - 6, "\"error\"", 7) == 0)
-            {
+                || memcmp(at - 6, "\"error\"", 7) == 0) {
                 return NULL;
             }
         }
@@ -942,8 +1225,7 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
             }
 
             if ((size_t) (end - p) >= sizeof(data_field)
-                && memcmp(p, data_field, sizeof(data_field)) == 0)
-            {
+                && memcmp(p, data_field, sizeof(data_field)) == 0) {
                 p += sizeof(data_field);
                 us->line = LINE_SPACE;
                 break;

@@ -3,7 +3,8 @@
 
 /*
  * The first byte says how the rest is cut and what it is.  Any split gives
- * what the whole gives, on the best code path and on SSE2; and where jansson
+ * what the whole gives, on the best code path and on SSE2, also a split behind
+ * a brace, where a document seems to end; and where jansson
  * reads the rest as an object, the values are those that its tree has.
  */
 
@@ -41,8 +42,7 @@ static void same(const struct hai_usage *a, const struct hai_usage *b) {
 
 static void take(struct hai_usage *u, int64_t *to, const json_t *number) {
     if (json_is_integer(number) && json_integer_value(number) >= 0
-        && (uint64_t) json_integer_value(number) <= COUNT_MAX)
-    {
+        && (uint64_t) json_integer_value(number) <= COUNT_MAX) {
         *to = json_integer_value(number);
         u->reported = true;
     }
@@ -59,17 +59,16 @@ static void take_usage(struct hai_usage *u, json_t *usage) {
             take(u, &u->input_tokens, value);
 
         } else if (strcmp(key, "output_tokens") == 0
-                   || strcmp(key, "completion_tokens") == 0)
-        {
+                   || strcmp(key, "completion_tokens") == 0) {
             take(u, &u->output_tokens, value);
 
         } else if (strcmp(key, "cache_read_input_tokens") == 0) {
             take(u, &u->cached_tokens, value);
 
         } else if (strcmp(key, "input_tokens_details") == 0
-                   || strcmp(key, "prompt_tokens_details") == 0)
-        {
-            take(u, &u->cached_tokens, json_object_get(value, "cached_tokens"));
+                   || strcmp(key, "prompt_tokens_details") == 0) {
+            take(u, &u->cached_tokens, json_object_get(value,
+                                                       "cached_tokens"));
         }
     }
 }
@@ -92,8 +91,8 @@ static void take_top(struct hai_usage *u, json_t *top) {
             u->error |= json_is_string(value)
                         && strcmp(json_string_value(value), "error") == 0;
 
-        } else if (strcmp(key, "message") == 0 || strcmp(key, "response") == 0)
-        {
+        } else if (strcmp(key, "message") == 0
+                   || strcmp(key, "response") == 0) {
             const char *inner;
             json_t *member;
 
@@ -111,7 +110,7 @@ static void take_top(struct hai_usage *u, json_t *top) {
 
 static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
                               size_t size) {
-    struct hai_usage expected = {-1, -1, -1, false, false};
+    struct hai_usage expected = { -1, -1, -1, false, false };
     json_t *top;
 
     /* jansson accepts a NUL behind a number; a minus zero and keys spelled
@@ -134,6 +133,37 @@ static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
     }
 
     json_decref(top);
+}
+
+/* Cut in two behind a brace, at or after a place. */
+static void compare_at_brace(enum hai_usage_kind kind,
+                             const struct hai_usage *u, const uint8_t *data,
+                             size_t size, size_t place) {
+    struct hai_usage_scan us;
+
+    while (place < size && data[place] != '}') {
+        place++;
+    }
+
+    if (place == size) {
+        return;
+    }
+
+    place++;
+
+    uint8_t *copy = malloc(place);
+
+    if (copy == NULL) {
+        return;
+    }
+    memcpy(copy, data, place);
+
+    hai_usage_init(&us, kind);
+    hai_usage_feed(&us, copy, place);
+    free(copy);
+    hai_usage_feed(&us, data + place, size - place);
+
+    same(u, &us.usage);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -161,6 +191,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (kind == HAI_USAGE_JSON) {
         compare_with_tree(&whole.usage, data, size);
     }
+
+    compare_at_brace(kind, &whole.usage, data, size, size * cut / 128);
 
     hai_usage_init(&pieces, kind);
     sse2_usage_init(&sse2, kind);
