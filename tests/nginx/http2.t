@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 use HoodyAI::System qw(wait_for free_port chat spew);
 
@@ -103,6 +103,7 @@ sub all {
 sub revoke {
     my ($body, @headers) = @_;
 
+    my $before = $provider->stats->{requests};
     my $out = curl('-d', "\@$s->{dir}/$body", @headers);
     my $text = '';
 
@@ -110,7 +111,8 @@ sub revoke {
         sysread $out, $text, 65536;
 
     } else {
-        sleep 0.4;
+        wait_for { $provider->stats->{requests} > $before }
+            or die "the request did not arrive\n";
     }
 
     my $start = time;
