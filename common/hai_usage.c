@@ -213,9 +213,9 @@ static inline uint64_t parity_prefix(uint64_t bits) {
  * front are read again where there are enough of them, otherwise the block is
  * copied; what is filled up has no bits.
  */
-static inline const uint8_t *block_bytes(const uint8_t *start,
-                                         const uint8_t *p, size_t len,
-                                         uint8_t *copy, unsigned *shift) {
+static inline const uint8_t *block_bytes(const uint8_t *start, const uint8_t *p,
+                                         size_t len, uint8_t *copy,
+                                         unsigned *shift) {
     *shift = 0;
 
     if (len == BLOCK) {
@@ -250,9 +250,10 @@ static inline void load_raw(struct raw *raw, const uint8_t *p) {
         /* '[' and '{', ']' and '}' differ in this bit only */
         __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20));
 
-#define HAI_BITS(x, c)                                                      \
-    ((uint64_t) (uint32_t) _mm_movemask_epi8(                               \
-         _mm_cmpeq_epi8((x), _mm_set1_epi8(c))) << i)
+#define HAI_BITS(x, c)                                                         \
+    ((uint64_t) (uint32_t) _mm_movemask_epi8(                                  \
+         _mm_cmpeq_epi8((x), _mm_set1_epi8(c)))                                \
+     << i)
 
         raw->quote |= HAI_BITS(v, '"');
         raw->backslash |= HAI_BITS(v, '\\');
@@ -318,8 +319,8 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
             shift_raw(&raw, shift);
         }
 
-        uint64_t str = raw.quote & ~escaped_bytes(raw.backslash,
-                                                  (unsigned) len, &escaped);
+        uint64_t str =
+            raw.quote & ~escaped_bytes(raw.backslash, (unsigned) len, &escaped);
 
         str = parity_prefix(str) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -334,24 +335,24 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
 #if HAVE_AVX2
 
 /* The highest bit of each byte. */
-static inline __attribute__((target("avx2")))
-uint64_t mask_bits(__m256i low, __m256i high) {
+static inline __attribute__((target("avx2"))) uint64_t mask_bits(__m256i low,
+                                                                 __m256i high) {
     uint32_t l = (uint32_t) _mm256_movemask_epi8(low);
     uint32_t h = (uint32_t) _mm256_movemask_epi8(high);
 
     return l | (uint64_t) h << 32;
 }
 
-static inline __attribute__((target("avx2")))
-uint64_t equal_bits(__m256i low, __m256i high, char c) {
+static inline __attribute__((target("avx2"))) uint64_t
+equal_bits(__m256i low, __m256i high, char c) {
     __m256i v = _mm256_set1_epi8(c);
 
     return mask_bits(_mm256_cmpeq_epi8(low, v), _mm256_cmpeq_epi8(high, v));
 }
 
-__attribute__((target("avx2,pclmul,popcnt")))
-static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
-                          const uint8_t *p, size_t n, struct block *b) {
+__attribute__((target("avx2,pclmul,popcnt"))) static void
+classify_avx2(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *p,
+              size_t n, struct block *b) {
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m128i ones = _mm_set1_epi8((char) 0xff);
     uint64_t in_string = us->in_string;
@@ -372,8 +373,8 @@ static void classify_avx2(struct hai_usage_scan *us, const uint8_t *start,
         str &= ~escaped_bytes(backslash, (unsigned) len, &escaped);
 
         /* a carry-less product with all ones is the parity prefix */
-        __m128i product = _mm_clmulepi64_si128(
-            _mm_set_epi64x(0, (long long) str), ones, 0);
+        __m128i product =
+            _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long) str), ones, 0);
 
         str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -403,7 +404,8 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
                           const uint8_t *p, size_t n, struct block *b) {
 #if HAVE_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("pclmul")
-        && __builtin_cpu_supports("popcnt")) {
+        && __builtin_cpu_supports("popcnt"))
+    {
         classify_avx2(us, start, p, n, b);
         return;
     }
@@ -416,8 +418,8 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
  * Whether the bytes before `end` are this key and its quotes.  A backslash in
  * front means that the first quote is inside of a longer key.
  */
-#define ENDS_IN(key)                                                        \
-    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0             \
+#define ENDS_IN(key)                                                           \
+    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0                \
      && end[-(int) sizeof(key)] != '\\')
 
 /* The key whose closing quote is the last of WINDOW bytes before end. */
@@ -446,16 +448,16 @@ static enum key look_up(enum node node, const uint8_t *end) {
         if (ENDS_IN("\"prompt_tokens\"") || ENDS_IN("\"input_tokens\"")) {
             return KEY_INPUT;
         }
-        if (ENDS_IN("\"completion_tokens\"")
-            || ENDS_IN("\"output_tokens\"")) {
+        if (ENDS_IN("\"completion_tokens\"") || ENDS_IN("\"output_tokens\"")) {
             return KEY_OUTPUT;
         }
         if (ENDS_IN("\"cache_read_input_tokens\"")) {
             return KEY_CACHED;
         }
         return ENDS_IN("\"prompt_tokens_details\"")
-               || ENDS_IN("\"input_tokens_details\"")
-               ? KEY_DETAILS : KEY_NONE;
+                       || ENDS_IN("\"input_tokens_details\"")
+                   ? KEY_DETAILS
+                   : KEY_NONE;
 
     case NODE_DETAILS:
         return ENDS_IN("\"cached_tokens\"") ? KEY_CACHED : KEY_NONE;
@@ -535,8 +537,7 @@ static void keep_past(struct hai_usage_scan *us, const uint8_t *p, size_t n) {
     us->past_len = (uint8_t) (keep + n);
 }
 
-static void take_count(struct hai_usage *usage, enum key key,
-                       uint64_t number) {
+static void take_count(struct hai_usage *usage, enum key key, uint64_t number) {
     int64_t count = (int64_t) number;
 
     switch (key) {
@@ -778,7 +779,8 @@ static inline uint64_t whole_number(const uint8_t *colon) {
 
     /* COUNT_MAX has 16 digits, so many cannot overflow */
     if (p == first || p - first > 16 || number > COUNT_MAX
-        || (*first == '0' && p - first > 1)) {
+        || (*first == '0' && p - first > 1))
+    {
         return UINT64_MAX;
     }
 
@@ -801,13 +803,15 @@ static inline bool whole_word(struct hai_usage_scan *us, const uint8_t *start,
     enum key key;
 
     if (quote - start < (ptrdiff_t) WINDOW) {
-        return quote - start < 6 || (memcmp(quote - 6, "tokens", 6) != 0
-                                     && memcmp(quote - 5, "error", 5) != 0);
+        return quote - start < 6
+               || (memcmp(quote - 6, "tokens", 6) != 0
+                   && memcmp(quote - 5, "error", 5) != 0);
     }
 
     if (memcmp(quote - 8, "t_tokens", 8) != 0
         && memcmp(quote - 8, "n_tokens", 8) != 0
-        && memcmp(quote - 8, "d_tokens", 8) != 0) {
+        && memcmp(quote - 8, "d_tokens", 8) != 0)
+    {
         if (us->level != 0 || memcmp(quote - 6, "\"error", 6) != 0) {
             return true;
         }
@@ -845,8 +849,8 @@ static inline bool whole_word(struct hai_usage_scan *us, const uint8_t *start,
  * The opening brace of an object in a watched one of a whole document.
  * False: leave it to the automaton.
  */
-static inline bool whole_object(struct hai_usage_scan *us,
-                                const uint8_t *start, const uint8_t *p) {
+static inline bool whole_object(struct hai_usage_scan *us, const uint8_t *start,
+                                const uint8_t *p) {
     /* these loops end at the brace before start */
     while (is_blank(p[-1])) {
         p--;
@@ -877,13 +881,13 @@ static inline bool whole_object(struct hai_usage_scan *us,
  * members cost nothing, and that no value is cut.  False: *us is as before,
  * and the automaton has to read it.
  */
-__attribute__((target("avx2,bmi,pclmul,popcnt")))
-static bool whole_feed(struct hai_usage_scan *us, const uint8_t *start,
-                       const uint8_t *end) {
+__attribute__((target("avx2,bmi,pclmul,popcnt"))) static bool
+whole_feed(struct hai_usage_scan *us, const uint8_t *start,
+           const uint8_t *end) {
     /* '{' and '}' at the low four bits that each kind of bracket has */
-    const __m256i brackets = _mm256_setr_epi8(
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0);
+    const __m256i brackets =
+        _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0, 0,
+                         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0);
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i s_or_r = _mm256_set1_epi8('s');
@@ -908,12 +912,12 @@ static bool whole_feed(struct hai_usage_scan *us, const uint8_t *start,
         if (escaped || !_mm256_testz_si256(slashes, slashes)) {
             uint64_t backslash = equal_bits(low, high, '\\') >> seen;
 
-            quote &= ~(escaped_bytes(backslash, BLOCK - seen, &escaped)
-                       << seen);
+            quote &=
+                ~(escaped_bytes(backslash, BLOCK - seen, &escaped) << seen);
         }
 
-        __m128i product = _mm_clmulepi64_si128(
-            _mm_set_epi64x(0, (long long) quote), ones, 0);
+        __m128i product =
+            _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long) quote), ones, 0);
         uint64_t str = (uint64_t) _mm_cvtsi128_si64(product) ^ in_string;
 
         in_string = UINT64_C(0) - (str >> 63);
@@ -933,7 +937,8 @@ static bool whole_feed(struct hai_usage_scan *us, const uint8_t *start,
             if (n != 0) {
                 /* '{' and '[' have the bit that is moved, the others not */
                 uint64_t open = mask_bits(_mm256_slli_epi16(low, 6),
-                                          _mm256_slli_epi16(high, 6)) & bits;
+                                          _mm256_slli_epi16(high, 6))
+                                & bits;
 
                 skip += 2 * (uint64_t) __builtin_popcountll(open) - n;
             }
@@ -1012,7 +1017,8 @@ static bool try_whole(struct hai_usage_scan *us, const uint8_t *start,
     if (us->kind != HAI_USAGE_JSON || end - start < BLOCK
         || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi")
         || !__builtin_cpu_supports("pclmul")
-        || !__builtin_cpu_supports("popcnt")) {
+        || !__builtin_cpu_supports("popcnt"))
+    {
         return false;
     }
 
@@ -1107,9 +1113,8 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
  * The keys of counts end in tokens", so the last two letters of both words
  * are the same but for their lowest bits.
  */
-__attribute__((target("avx2")))
-static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
-                                    const uint8_t *end) {
+__attribute__((target("avx2"))) static const uint8_t *
+find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i quote = _mm256_set1_epi8('"');
     const __m256i s_or_r = _mm256_set1_epi8('s');
@@ -1139,10 +1144,10 @@ static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
                 _mm256_cmpeq_epi8(v, quote),
                 _mm256_cmpeq_epi8(_mm256_or_si256(last, one), s_or_r)),
             _mm256_cmpeq_epi8(_mm256_or_si256(before, one), n_or_o));
-        __m256i eol = _mm256_or_si256(_mm256_cmpeq_epi8(v, lf),
-                                      _mm256_cmpeq_epi8(v, cr));
-        uint32_t bits = (uint32_t) _mm256_movemask_epi8(
-            _mm256_or_si256(word, eol));
+        __m256i eol =
+            _mm256_or_si256(_mm256_cmpeq_epi8(v, lf), _mm256_cmpeq_epi8(v, cr));
+        uint32_t bits =
+            (uint32_t) _mm256_movemask_epi8(_mm256_or_si256(word, eol));
 
         bits &= UINT32_MAX << seen;
 
@@ -1154,7 +1159,8 @@ static const uint8_t *find_dull_eol(const uint8_t *start, const uint8_t *p,
             }
 
             if (at - start < 7 || memcmp(at - 6, "tokens\"", 7) == 0
-                || memcmp(at - 6, "\"error\"", 7) == 0) {
+                || memcmp(at - 6, "\"error\"", 7) == 0)
+            {
                 return NULL;
             }
         }
@@ -1225,7 +1231,8 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
             }
 
             if ((size_t) (end - p) >= sizeof(data_field)
-                && memcmp(p, data_field, sizeof(data_field)) == 0) {
+                && memcmp(p, data_field, sizeof(data_field)) == 0)
+            {
                 p += sizeof(data_field);
                 us->line = LINE_SPACE;
                 break;

@@ -42,7 +42,8 @@ static void same(const struct hai_usage *a, const struct hai_usage *b) {
 
 static void take(struct hai_usage *u, int64_t *to, const json_t *number) {
     if (json_is_integer(number) && json_integer_value(number) >= 0
-        && (uint64_t) json_integer_value(number) <= COUNT_MAX) {
+        && (uint64_t) json_integer_value(number) <= COUNT_MAX)
+    {
         *to = json_integer_value(number);
         u->reported = true;
     }
@@ -59,16 +60,17 @@ static void take_usage(struct hai_usage *u, json_t *usage) {
             take(u, &u->input_tokens, value);
 
         } else if (strcmp(key, "output_tokens") == 0
-                   || strcmp(key, "completion_tokens") == 0) {
+                   || strcmp(key, "completion_tokens") == 0)
+        {
             take(u, &u->output_tokens, value);
 
         } else if (strcmp(key, "cache_read_input_tokens") == 0) {
             take(u, &u->cached_tokens, value);
 
         } else if (strcmp(key, "input_tokens_details") == 0
-                   || strcmp(key, "prompt_tokens_details") == 0) {
-            take(u, &u->cached_tokens, json_object_get(value,
-                                                       "cached_tokens"));
+                   || strcmp(key, "prompt_tokens_details") == 0)
+        {
+            take(u, &u->cached_tokens, json_object_get(value, "cached_tokens"));
         }
     }
 }
@@ -91,8 +93,8 @@ static void take_top(struct hai_usage *u, json_t *top) {
             u->error |= json_is_string(value)
                         && strcmp(json_string_value(value), "error") == 0;
 
-        } else if (strcmp(key, "message") == 0
-                   || strcmp(key, "response") == 0) {
+        } else if (strcmp(key, "message") == 0 || strcmp(key, "response") == 0)
+        {
             const char *inner;
             json_t *member;
 
@@ -110,7 +112,7 @@ static void take_top(struct hai_usage *u, json_t *top) {
 
 static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
                               size_t size) {
-    struct hai_usage expected = { -1, -1, -1, false, false };
+    struct hai_usage expected = {-1, -1, -1, false, false};
     json_t *top;
 
     /* jansson accepts a NUL behind a number; a minus zero and keys spelled

@@ -90,12 +90,11 @@ static void check(enum hai_usage_kind kind, const char *text, size_t len,
     }
 }
 
-#define JSON(text, ...)                                                     \
-    check(HAI_USAGE_JSON, text, sizeof(text) - 1,                           \
-          (struct expected) { __VA_ARGS__ })
-#define SSE(text, ...)                                                      \
-    check(HAI_USAGE_SSE, text, sizeof(text) - 1,                            \
-          (struct expected) { __VA_ARGS__ })
+#define JSON(text, ...)                                                        \
+    check(HAI_USAGE_JSON, text, sizeof(text) - 1,                              \
+          (struct expected){__VA_ARGS__})
+#define SSE(text, ...)                                                         \
+    check(HAI_USAGE_SSE, text, sizeof(text) - 1, (struct expected){__VA_ARGS__})
 #define NOTHING -1, -1, -1, false
 
 static void openai_answers(void **state) {
@@ -107,14 +106,16 @@ static void openai_answers(void **state) {
          "\"usage\":{\"prompt_tokens\":19,\"completion_tokens\":10,"
          "\"total_tokens\":29,\"prompt_tokens_details\":{\"cached_tokens\":7,"
          "\"audio_tokens\":0},\"completion_tokens_details\":{"
-         "\"reasoning_tokens\":0,\"cached_tokens\":99}}}", 19, 10, 7, false);
+         "\"reasoning_tokens\":0,\"cached_tokens\":99}}}",
+         19, 10, 7, false);
 
     /* responses, in the order and layout of the API */
     JSON("{\n  \"id\" : \"resp_1\",\n  \"error\" : null,\n  \"output\": [\n"
          "    {\"type\": \"message\"}\n  ],\n  \"usage\" : {\n"
          "    \"input_tokens\" : 36 ,\n    \"input_tokens_details\" :\n {\n"
          "      \"cached_tokens\" : 5\n    },\n    \"output_tokens\":\t87\n"
-         "  }\r\n}\n", 36, 87, 5, false);
+         "  }\r\n}\n",
+         36, 87, 5, false);
 
     JSON("{\"object\":\"list\",\"data\":[{\"embedding\":[0.1,-0.2]}],"
          "\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}",
@@ -132,10 +133,11 @@ static void anthropic_answers(void **state) {
          "\"text\",\"text\":\"Hi\"}],\"usage\":{\"input_tokens\":2095,"
          "\"cache_creation_input_tokens\":3,\"cache_creation\":{"
          "\"input_tokens\":8},\"cache_read_input_tokens\":50,"
-         "\"output_tokens\":503}}", 2095, 503, 50, false);
+         "\"output_tokens\":503}}",
+         2095, 503, 50, false);
     JSON("{\"input_tokens\":2095}", 2095, -1, -1, false);
-    JSON("{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}",
-         -1, -1, -1, true);
+    JSON("{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}", -1,
+         -1, -1, true);
     JSON("{ \"type\" : \"error\" }", -1, -1, -1, true);
     JSON("{\"type\":\"errors\"}", NOTHING);
     JSON("{\"type\":\"err\",\"or\":1}", NOTHING);
@@ -150,7 +152,8 @@ static void streams(void **state) {
         "\"completion_tokens\":1}}\n\n"
         "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,"
         "\"completion_tokens\":4}}\n\n"
-        "data: [DONE]\n\n", 3, 4, -1, false);
+        "data: [DONE]\n\n",
+        3, 4, -1, false);
 
     SSE("event: message_start\r\ndata: {\"type\":\"message_start\","
         "\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1,"
@@ -158,25 +161,29 @@ static void streams(void **state) {
         "event: ping\r\ndata: {\"type\": \"ping\"}\r\n\r\n"
         "event: message_delta\r\ndata: {\"type\":\"message_delta\",\"delta\":"
         "{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}"
-        "\r\n\r\n", 25, 15, 4, false);
+        "\r\n\r\n",
+        25, 15, 4, false);
 
     SSE("event: response.completed\ndata: {\"type\":\"response.completed\","
         "\"response\":{\"id\":\"r\",\"error\":null,\"output\":[{\"usage\":{"
         "\"input_tokens\":1}}],\"usage\":{\"input_tokens\":37,"
         "\"input_tokens_details\":{\"cached_tokens\":2},"
-        "\"output_tokens\":11}}}\n\n", 37, 11, 2, false);
+        "\"output_tokens\":11}}}\n\n",
+        37, 11, 2, false);
 
     SSE("data: {\"type\":\"response.failed\",\"response\":{\"error\":{"
-        "\"code\":\"server_error\"},\"usage\":null}}\n\n", -1, -1, -1, true);
-    SSE("event: error\rdata: {\"type\":\"error\",\"error\":{}}\r\r",
+        "\"code\":\"server_error\"},\"usage\":null}}\n\n",
         -1, -1, -1, true);
+    SSE("event: error\rdata: {\"type\":\"error\",\"error\":{}}\r\r", -1, -1, -1,
+        true);
 }
 
 static void lines_of_events(void **state) {
     (void) state;
 
     /* several data lines, comments between, a blank only once optional */
-    SSE("\xef\xbb\xbf" "data:{\"usage\":\n: {\"no\"\nid: 7\n"
+    SSE("\xef\xbb\xbf"
+        "data:{\"usage\":\n: {\"no\"\nid: 7\n"
         "data:{\"prompt_tokens\"\ndata\ndata: :4}\ndata:}\n\n",
         4, -1, -1, false);
     SSE("data:  {\"usage\":{\"prompt_tokens\":4}}\r\r", 4, -1, -1, false);
@@ -190,16 +197,20 @@ static void lines_of_events(void **state) {
     SSE("datas: {\"usage\":{\"prompt_tokens\":4}}\n\n", NOTHING);
     SSE(" data: {\"usage\":{\"prompt_tokens\":4}}\n\n", NOTHING);
     SSE(":data: {\"usage\":{\"prompt_tokens\":4}}\n\n", NOTHING);
-    SSE("\xef\xbb" "data: {\"usage\":{\"prompt_tokens\":4}}\n\n", NOTHING);
-    SSE("\n\xef\xbb\xbf" "data: {\"usage\":{\"prompt_tokens\":4}}\n\n",
+    SSE("\xef\xbb"
+        "data: {\"usage\":{\"prompt_tokens\":4}}\n\n",
+        NOTHING);
+    SSE("\n\xef\xbb\xbf"
+        "data: {\"usage\":{\"prompt_tokens\":4}}\n\n",
         NOTHING);
 
     /* after an event that is no JSON or ends too early */
-    SSE("data: {\"a\":\"\\\n\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n",
-        4, -1, -1, false);
+    SSE("data: {\"a\":\"\\\n\ndata: {\"usage\":{\"prompt_tokens\":4}}\n\n", 4,
+        -1, -1, false);
     SSE("data: {\"usage\":{\n\ndata: {\"prompt_tokens\":4}\n\n", NOTHING);
     SSE("data: }}}]\n\ndata: {\"a\":[[[{\n\n"
-        "data: {\"usage\":{\"prompt_tokens\":4}}\n\n", 4, -1, -1, false);
+        "data: {\"usage\":{\"prompt_tokens\":4}}\n\n",
+        4, -1, -1, false);
 }
 
 /* What is looked for at every place of a line, before and behind dull ones. */
@@ -208,19 +219,22 @@ static void dull_events(void **state) {
         const char *member;
         struct expected e;
     } cases[] = {
-        { "\"usage\":{\"prompt_tokens\":7}", { 7, -1, -1, false } },
-        { "\"usage\" : {\"output_tokens\" :8}", { -1, 8, -1, false } },
-        { "\"input_tokens\":9", { 9, -1, -1, false } },
-        { "\"usage\":{\"input_tokens_details\":{\"cached_tokens\":6}}",
-          { -1, -1, 6, false } },
-        { "\"type\":\"error\"", { -1, -1, -1, true } },
-        { "\"error\":{}", { -1, -1, -1, true } },
-        { "\"usage\":null", { NOTHING } },
-        { "\"error\":null", { NOTHING } },
-        { "\"max_tokens\":5,\"nor\":\"terror\"", { NOTHING } },
+        {"\"usage\":{\"prompt_tokens\":7}", {7, -1, -1, false}},
+        {"\"usage\" : {\"output_tokens\" :8}", {-1, 8, -1, false}},
+        {"\"input_tokens\":9", {9, -1, -1, false}},
+        {"\"usage\":{\"input_tokens_details\":{\"cached_tokens\":6}}",
+         {-1, -1, 6, false}},
+        {"\"type\":\"error\"", {-1, -1, -1, true}},
+        {"\"error\":{}", {-1, -1, -1, true}},
+        {"\"usage\":null", {NOTHING}},
+        {"\"error\":null", {NOTHING}},
+        {"\"max_tokens\":5,\"nor\":\"terror\"", {NOTHING}},
     };
     static const char *const ends[] = {
-        "\n\n", "\r\n\r\n", "\r\r", "\n\r",
+        "\n\n",
+        "\r\n\r\n",
+        "\r\r",
+        "\n\r",
     };
     char fill[101];
     char text[600];
@@ -232,7 +246,8 @@ static void dull_events(void **state) {
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         for (int before = 0; before < 100; before++) {
-            int n = snprintf(text, sizeof(text),
+            int n = snprintf(
+                text, sizeof(text),
                 "data: {\"a\":1}%sdata: {\"a\":\"%.*s\",%s,\"b\":\"%.*s\"}%s"
                 "data:{\"logprobs\":[],\"choices\":\"nors\"}%s",
                 ends[i % 4], before, fill, cases[i].member, before * 37 % 100,
@@ -255,11 +270,14 @@ static void dull_events(void **state) {
 
     /* a dull line that is not all of its event: it begins the JSON */
     SSE("data: {\"a\":\"a line that is longer than a vector is\",\ndata: "
-        "\"usage\":{\"input_tokens\":5}}\n\n", 5, -1, -1, false);
+        "\"usage\":{\"input_tokens\":5}}\n\n",
+        5, -1, -1, false);
     SSE("data: {\"a\":\"a line that is longer than a vector is\"\r\ndata: "
-        ",\"usage\":{\"input_tokens\":5}}\r\n\r\n", 5, -1, -1, false);
+        ",\"usage\":{\"input_tokens\":5}}\r\n\r\n",
+        5, -1, -1, false);
     SSE("data: {\"a\":{\"b\":\"a line that is longer than a vector is\"\n"
-        "data: ,\"usage\":{\"input_tokens\":5}}\n\n", NOTHING);
+        "data: ,\"usage\":{\"input_tokens\":5}}\n\n",
+        NOTHING);
 }
 
 static void text_does_not_count(void **state) {
@@ -272,7 +290,8 @@ static void text_does_not_count(void **state) {
     JSON("{\"content\":{\"usage\":{\"input_tokens\":5}}}", NOTHING);
     JSON("{\"message\":{\"content\":[{\"input\":{\"usage\":{"
          "\"input_tokens\":5}}}],\"message\":{\"usage\":{"
-         "\"input_tokens\":5}},\"input_tokens\":5}}", NOTHING);
+         "\"input_tokens\":5}},\"input_tokens\":5}}",
+         NOTHING);
     JSON("{\"usage\":[{\"input_tokens\":5}]}", NOTHING);
     JSON("{\"usage\":{\"usage\":{\"input_tokens\":5}}}", NOTHING);
     JSON("{\"usage\":{\"x\":[{\"input_tokens\":5}]}}", NOTHING);
@@ -293,10 +312,30 @@ static void text_does_not_count(void **state) {
 
 static void numbers(void **state) {
     static const char *const bad[] = {
-        "-1", "-0", "+1", "1.0", "1.5", "1e3", "1E3", ".5", "01", "00",
-        "\"5\"", "null", "true", "[5]", "{}", "5 5", "5x", "0x5", "",
-        "9007199254740992", "9223372036854775807", "9223372036854775808",
-        "18446744073709551616", "18446744073709551617",
+        "-1",
+        "-0",
+        "+1",
+        "1.0",
+        "1.5",
+        "1e3",
+        "1E3",
+        ".5",
+        "01",
+        "00",
+        "\"5\"",
+        "null",
+        "true",
+        "[5]",
+        "{}",
+        "5 5",
+        "5x",
+        "0x5",
+        "",
+        "9007199254740992",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "18446744073709551617",
         "99999999999999999999999999999999999999999999999999999999999",
     };
     static const char *const good[] = {
@@ -310,20 +349,22 @@ static void numbers(void **state) {
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         n = snprintf(text, sizeof(text), "{\"usage\":{\"input_tokens\":%s}}",
                      bad[i]);
-        check(HAI_USAGE_JSON, text, (size_t) n, (struct expected) { NOTHING });
+        check(HAI_USAGE_JSON, text, (size_t) n, (struct expected){NOTHING});
 
         /* a bad value leaves the good one before it */
-        n = snprintf(text, sizeof(text), "{\"usage\":{\"output_tokens\":6,"
-                     "\"output_tokens\":%s,\"input_tokens\":3}}", bad[i]);
+        n = snprintf(text, sizeof(text),
+                     "{\"usage\":{\"output_tokens\":6,"
+                     "\"output_tokens\":%s,\"input_tokens\":3}}",
+                     bad[i]);
         check(HAI_USAGE_JSON, text, (size_t) n,
-              (struct expected) { 3, 6, -1, false });
+              (struct expected){3, 6, -1, false});
     }
 
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         n = snprintf(text, sizeof(text), "{\"usage\":{\"input_tokens\":%s}}",
                      good[i]);
         check(HAI_USAGE_JSON, text, (size_t) n,
-              (struct expected) { atoll(good[i]), -1, -1, false });
+              (struct expected){atoll(good[i]), -1, -1, false});
     }
 
     JSON("{\"usage\":{\"input_tokens\":5", NOTHING);
@@ -359,8 +400,7 @@ static void backslashes(void **state) {
                 }
 
                 assert_int_equal(us.usage.input_tokens, run % 2 ? -1 : 5);
-                assert_int_equal(portable.usage.input_tokens,
-                                 run % 2 ? -1 : 5);
+                assert_int_equal(portable.usage.input_tokens, run % 2 ? -1 : 5);
             }
         }
     }
@@ -401,7 +441,8 @@ static void whole_answers(void **state) {
     JSON("{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,"
          "\"embedding\":[-0.0069,-0.0053,1e-05]}],\"model\":"
          "\"text-embedding-3-small\",\"usage\":{\"prompt_tokens\":5,"
-         "\"total_tokens\":5}}", 5, -1, -1, false);
+         "\"total_tokens\":5}}",
+         5, -1, -1, false);
 
     JSON("{\"id\":\"msg_01XFDUDYJgAACzvnptvVoYEL\",\"type\":\"message\","
          "\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":"
@@ -414,7 +455,8 @@ static void whole_answers(void **state) {
          2095, 503, 50, false);
 
     JSON("{ \"context_management\" : { \"original_input_tokens\" : 70000 } ,\n"
-         "  \"input_tokens\"\t: 25000 \r\n}  \n", 25000, -1, -1, false);
+         "  \"input_tokens\"\t: 25000 \r\n}  \n",
+         25000, -1, -1, false);
 
     /* errors, near the beginning and far from it */
     JSON("{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
@@ -422,7 +464,8 @@ static void whole_answers(void **state) {
          -1, -1, -1, true);
     JSON("{\"error\":{\"message\":\"Incorrect API key provided: {key\","
          "\"type\":\"invalid_request_error\",\"param\":null,\"code\":"
-         "\"invalid_api_key\"}}", -1, -1, -1, true);
+         "\"invalid_api_key\"}}",
+         -1, -1, -1, true);
     JSON("{\"request_id\":\"req_011CSHoEeqs5C35K2UUqR7Fy\",\"error\" : {"
          "\"message\":\"A long enough text to be read whole\"}}",
          -1, -1, -1, true);
@@ -431,7 +474,8 @@ static void whole_answers(void **state) {
          "\"message\":\"A long enough text to be read whole\"}",
          -1, -1, -1, true);
     JSON("{\"request_id\":\"req_011CSHoEeqs5C35K2UUqR7Fy\",\"kind\":\"error\","
-         "\"type\":\"errors\",\"list\":[{\"type\":\"error\"}]}", NOTHING);
+         "\"type\":\"errors\",\"list\":[{\"type\":\"error\"}]}",
+         NOTHING);
 
     /* the last one wins, a value that is no count changes nothing */
     JSON("{\"id\":\"an answer with the same key twice\",\"usage\":{"
@@ -445,22 +489,28 @@ static void whole_answers(void **state) {
          "\"a\\\"usage\":{\"input_tokens\":7},\"\\\"input_tokens\":8}",
          NOTHING);
     JSON("{\"usage\":{\"model\":\"a name that is long enough\"},\"other\":{"
-         "\"input_tokens\":5},\"more\":[{\"output_tokens\":6}]}", NOTHING);
+         "\"input_tokens\":5},\"more\":[{\"output_tokens\":6}]}",
+         NOTHING);
 
     /* a brace at the end of a piece that is no end of the document */
     JSON("{\"text\":\"a string that has braces }}}}}}}}}}}}}}}} in it }\\\\\","
          "\"a\":{\"b\":{}},\"c\":{\"d\":{}},\"usage\":{\"input_tokens\":4,"
-         "\"x\":{}}}", 4, -1, -1, false);
+         "\"x\":{}}}",
+         4, -1, -1, false);
 
     /* no JSON: each way of reading gives the same all the same */
     JSON("{\"id\":\"a document that is not right\",\"usage\":x{"
-         "\"input_tokens\":5},\"output_tokens\":6}", 5, -1, -1, false);
+         "\"input_tokens\":5},\"output_tokens\":6}",
+         5, -1, -1, false);
     JSON("{\"id\":\"a document that is not right\",\"usage\":{\"x\":1],"
-         "\"usage\":{\"input_tokens\":5}}", NOTHING);
+         "\"usage\":{\"input_tokens\":5}}",
+         NOTHING);
     JSON("{\"id\":\"a document that is not right\",\"type\" : \"error\":4,"
-         "\"x\":\"error\"}", -1, -1, -1, true);
+         "\"x\":\"error\"}",
+         -1, -1, -1, true);
     JSON("{\"id\":\"two documents and more of them, one by one\"}"
-         "{\"usage\":{\"input_tokens\":5}}", NOTHING);
+         "{\"usage\":{\"input_tokens\":5}}",
+         NOTHING);
 }
 
 /* The end of a block at each place of a whole answer. */
@@ -472,7 +522,8 @@ static void whole_blocks(void **state) {
     for (int before = 0; before < 140; before++) {
         for (int run = 0; run < 4; run++) {
             int n = snprintf(
-                text, sizeof(text), "{\"a\":\"%*s%.*s\",\"b\":[{}],\"usage\":{"
+                text, sizeof(text),
+                "{\"a\":\"%*s%.*s\",\"b\":[{}],\"usage\":{"
                 "\"prompt_tokens_details\":{\"cached_tokens\":6},"
                 "\"prompt_tokens\":7,\"output_tokens\":8},\"error\":{}}%*s",
                 before, "", 2 * run, "\\\\\\\\\\\\", before % 7, "");
@@ -481,8 +532,8 @@ static void whole_blocks(void **state) {
             hai_usage_init(&us, HAI_USAGE_JSON);
             portable_usage_init(&portable, HAI_USAGE_JSON);
             feed(&us, &portable, text, (size_t) n);
-            check_scan(&us, (struct expected) { 7, 8, 6, true });
-            check_scan(&portable, (struct expected) { 7, 8, 6, true });
+            check_scan(&us, (struct expected){7, 8, 6, true});
+            check_scan(&portable, (struct expected){7, 8, 6, true});
         }
     }
 }
@@ -523,16 +574,11 @@ static void long_and_deep(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(openai_answers),
-        cmocka_unit_test(anthropic_answers),
-        cmocka_unit_test(streams),
-        cmocka_unit_test(lines_of_events),
-        cmocka_unit_test(dull_events),
-        cmocka_unit_test(text_does_not_count),
-        cmocka_unit_test(numbers),
-        cmocka_unit_test(backslashes),
-        cmocka_unit_test(whole_answers),
-        cmocka_unit_test(whole_blocks),
+        cmocka_unit_test(openai_answers), cmocka_unit_test(anthropic_answers),
+        cmocka_unit_test(streams),        cmocka_unit_test(lines_of_events),
+        cmocka_unit_test(dull_events),    cmocka_unit_test(text_does_not_count),
+        cmocka_unit_test(numbers),        cmocka_unit_test(backslashes),
+        cmocka_unit_test(whole_answers),  cmocka_unit_test(whole_blocks),
         cmocka_unit_test(long_and_deep),
     };
 
