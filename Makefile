@@ -28,8 +28,10 @@ HAI_CFLAGS = -std=gnu11 -Icommon -Ifcgi-backend $(WARNINGS) $(HARDENING) \
     $(CFLAGS) $(CPPFLAGS)
 HAI_LDFLAGS = -pie -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
 
-VERSION = $(shell sed -n 's/^## \[\{0,1\}\([0-9][0-9.]*\).*/\1/p' \
-    CHANGELOG.md 2>/dev/null | head -n 1)
+# what the metric hoody_ai_build_info says
+VERSION = $(shell sed -n \
+    's/^\#define NGX_HTTP_HOODY_AI_VERSION  *"\(.*\)"/\1/p' \
+    ngx_http_hoody_ai_module/ngx_http_hoody_ai_module.h)
 
 # not as NGINX: a variable of that name makes nginx think that it was started
 # by a binary upgrade, and stay in the foreground
@@ -181,8 +183,8 @@ uninstall:
 dist:
 	@mkdir -p $(BUILD)
 	git archive --format=tar.gz \
-	    --prefix=hoody-ai-gateway-$(or $(VERSION),0)/ \
-	    -o $(BUILD)/hoody-ai-gateway-$(or $(VERSION),0).tar.gz HEAD
+	    --prefix=hoody-ai-gateway-$(VERSION)/ \
+	    -o $(BUILD)/hoody-ai-gateway-$(VERSION).tar.gz HEAD
 
 clean:
 	rm -rf $(BUILD)
