@@ -226,23 +226,36 @@ END
         "$root/ngx_http_hoody_ai_module/ngx_http_hoody_ai_variables.c");
     my $variables = read_file("$root/docs/VARIABLES.md");
 
-    while ($source =~ /\{ ngx_string\("(hoody_ai_\w+)"\), NULL/g) {
-        like($variables, qr/`\$$1`/, "the manual has \$$1");
+    my @found = $source =~ /\{ ngx_string\("(hoody_ai_\w+)"\), NULL/g;
+
+    cmp_ok(scalar(my @names = directives()), '>=', 13, 'directives of the source');
+    cmp_ok(@found, '>=', 9, 'variables of the source');
+
+    for my $name (@found) {
+        like($variables, qr/`\$$name`/, "the manual has \$$name");
     }
 
     my $routes = read_file("$root/common/hai_route.c");
 
-    while ($routes =~ /^    ROUTE\("([^"]+)"/mg) {
-        like($text, qr/`\Q$1\E`/, "the manual has the route $1");
+    @found = $routes =~ /^    ROUTE\("([^"]+)"/mg;
+    cmp_ok(@found, '>=', 31, 'routes of the source');
+
+    for my $route (@found) {
+        like($text, qr/`\Q$route\E`/, "the manual has the route $route");
     }
 
     my $errors = read_file(
         "$root/ngx_http_hoody_ai_module/ngx_http_hoody_ai_error.c");
 
+    my $rows = 0;
+
     while ($errors =~ /row\(([45]\d\d), "(\w+)", "(\w+)"/g) {
+        $rows++;
         like($text, qr/^\|[^\n]*\b$1\b[^\n]*`$2`[^\n]*`$3`/m,
              "the manual has the outcome $3");
     }
+
+    cmp_ok($rows, '>=', 20, 'outcomes of the source');
 }
 
 done_testing();
