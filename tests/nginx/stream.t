@@ -115,6 +115,33 @@ sub text {
 sub aborts { $provider->stats->{client_aborts} }
 
 
+# The provider has one request more than before, which it does not answer.
+sub arrived {
+    my ($before) = @_;
+
+    return wait_for { $provider->stats->{requests} > $before }
+        || die "the request did not arrive\n";
+}
+
+
+# Bytes that nginx has not read yet of what this client sent.
+sub unread {
+    my ($client) = @_;
+    my $port = sprintf '%04X', $client->{socket}->sockport;
+    my $sum = 0;
+
+    for (split /\n/, slurp('/proc/net/tcp')) {
+        my (undef, $local, $remote, undef, $queues) = split;
+        my ($send, $receive) = map { hex } split /:/, $queues =~ s/^tx.*/0:0/r;
+
+        $sum += $receive if $remote =~ /:$port\z/;
+        $sum += $send if $local =~ /:$port\z/;
+    }
+
+    return $sum;
+}
+
+
 # Time
 
 {
@@ -302,12 +329,12 @@ for (['openai', '/v1/chat/completions',
 
 {
     my $before = aborts();
+    my $requests = $provider->stats->{requests};
     my $client = $s->client;
 
     $client->request('POST', '/v1/chat/completions', token => 'dev-env',
         body => chat(), headers => ['X-Sample-Stall', -1]);
-    wait_for { $provider->stats->{requests} && $s->rss };
-    sleep 0.2;
+    arrived($requests);
 
     my $start = time;
     $s->disable('dev-env');
@@ -318,10 +345,10 @@ for (['openai', '/v1/chat/completions',
     is($answer->{json}{error}{code}, 'access_revoked', 'of its code');
     ok(wait_for(sub { aborts() > $before }, 2), 'the provider is hung up on');
 
+    ok(!$client->{eof}, 'the connection stays');
     $client->request('POST', '/v1/chat/completions', token => 'dev-env',
         body => chat());
-    is($client->answer->{status}, 403, 'the connection serves on')
-        if !$client->{eof};
+    is($client->answer->{status}, 403, 'and serves on');
     $s->enable('dev-env');
     wait_for { $s->chat_ask->{status} == 200 };
 }
@@ -353,6 +380,7 @@ for (['before the head', 0, 'close', 'X-Sample-Stall', -1],
 {
     my ($name, $answered, $how, @headers) = @$_;
     my $before = aborts();
+    my $requests = $provider->stats->{requests};
     my $client = $s->stream(headers => \@headers);
 
     if ($answered) {
@@ -360,7 +388,7 @@ for (['before the head', 0, 'close', 'X-Sample-Stall', -1],
         $client->piece;
 
     } else {
-        sleep 0.2;
+        arrived($requests);
     }
 
     my $start = time;
@@ -420,6 +448,45 @@ SKIP: {
     }
 
     is($client->answer->{json}{sha}, sha256_hex($body), 'and arrives intact');
+}
+
+# A worker that stands still finds the end of a large body and a small request
+# together when it goes on, the body first.  The error log has them in the order
+# in which they were judged.
+{
+    my $body = '{"model":"m","messages":["' . 'x' x 30_000_000
+        . '"],"model":"m"}';
+    my $log = "$s->{dir}/error.log";
+    my $large = $s->client(timeout => 30);
+    my $small = $s->client;
+    my ($worker) = $s->workers;
+
+    # the worker knows this connection
+    $small->request('GET', '/v1/models', token => 'nobody');
+    is($small->answer->{status}, 401, 'a connection');
+
+    my $text = HoodyAI::Client::build('POST', '/v1/chat/completions',
+        token => 'dev-env', body => $body);
+
+    $large->send(substr $text, 0, -1);
+    ok(wait_for(sub { !unread($large) }), 'all but the end is read');
+
+    my $from = -s $log;
+
+    kill 'STOP', $worker;
+    $large->send('}');
+    $small->request('POST', '/v1/chat/completions', token => 'dev-env',
+        body => '{');
+    kill 'CONT', $worker;
+
+    is($large->answer->{json}{error}{code}, 'invalid_body',
+        'a body of 30 MB is read to its end');
+    is($small->answer->{status}, 400, 'a small request at the same time');
+
+    my @judged = substr(slurp($log), $from) =~ /body refused at byte (\d+)/g;
+
+    ok(@judged == 2 && $judged[0] < 10 && $judged[1] > 30_000_000,
+        'is not kept waiting by the large one') or diag("@judged");
 }
 
 
