@@ -737,7 +737,7 @@ ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             s.data = value[i].data + 14;
             s.len = value[i].len - 14;
 
-            ngx_str_null(&none);
+            ngx_str_set(&none, "");
 
             if (ngx_http_hoody_ai_secret_read(cf, hmcf->vault, &s, &none,
                                               &none, &hmcf->redis_password)
