@@ -1,0 +1,64 @@
+/*
+ * What rules want of a request body, and the edits that bring it about.  The
+ * rule engine and the worker (for kept plans) call the same function, so both
+ * make the same bytes.  docs/internals/rules.md, "Changes", says for each
+ * dialect where a change goes.
+ */
+
+#ifndef HAI_CHANGE_H
+#define HAI_CHANGE_H
+
+#include "hai_body.h"
+#include "hai_edit.h"
+#include "hai_identity.h"
+
+enum hai_change_op {
+    HAI_CHANGE_APPEND,  /* text behind the system prompt */
+    HAI_CHANGE_PREPEND, /* text before the system prompt */
+    HAI_CHANGE_MESSAGE, /* text at the end of the newest user message */
+    HAI_CHANGE_SET,     /* a top-level field: value, or min, max, fallback */
+    HAI_CHANGE_REMOVE   /* a top-level field */
+};
+
+struct hai_change {
+    enum hai_change_op op;
+    struct hai_slice text;  /* append, prepend, message: UTF-8, not escaped */
+    struct hai_slice field; /* set, remove: UTF-8, not escaped */
+
+    /*
+     * set: JSON texts, data NULL where not given.  Either value alone, or
+     * min, max (numbers) and fallback (any value): a number beyond a bound
+     * becomes the bound, what is no number and not null becomes max, or min;
+     * an absent field or null becomes fallback, or stays.
+     */
+    struct hai_slice value;
+    struct hai_slice min;
+    struct hai_slice max;
+    struct hai_slice fallback;
+};
+
+enum hai_change_status {
+    HAI_CHANGE_OK = 0,
+    HAI_CHANGE_SHAPE, /* the body has no place for it: invalid_body */
+    HAI_CHANGE_NO_MEMORY
+};
+
+/*
+ * May this field be set or removed?  Not what has a change of its own or
+ * decides the form of the answer: messages, system, instructions, input,
+ * prompt, stream.
+ */
+bool hai_change_field_valid(const char *name, size_t len);
+
+/*
+ * Applies the changes in their order.  *out is emptied and gets the sorted
+ * edits, maybe none.  On HAI_CHANGE_SHAPE *why is a short English reason,
+ * static, without content of the body.
+ */
+enum hai_change_status hai_changes_apply(const struct hai_body *body,
+                                         enum hai_api api,
+                                         const struct hai_change *changes,
+                                         size_t n, struct hai_edits *out,
+                                         const char **why);
+
+#endif

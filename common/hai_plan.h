@@ -1,0 +1,30 @@
+/*
+ * The engine's answer to the question "plan": application/vnd.hoody.plan+json
+ * (docs/internals/rules.md, "Plans").  Pure: text in, changes out.
+ */
+
+#ifndef HAI_PLAN_H
+#define HAI_PLAN_H
+
+#include "hai_change.h"
+
+struct hai_plan {
+    struct hai_slice epoch; /* of the rules that it was made from */
+    bool ask_body;          /* ask for each request, with the body */
+    struct hai_change *changes;
+    size_t n;
+    size_t memory; /* bytes that this plan takes */
+};
+
+/*
+ * Reads a plan, at most HAI_PLAN_MAX bytes, into one block of memory that
+ * keeps nothing of the input; NULL with a short static reason in *error.
+ * The caller frees it with hai_plan_free(), which takes NULL.
+ */
+#define HAI_PLAN_MAX (1024 * 1024)
+
+struct hai_plan *hai_plan_read(const char *json, size_t len,
+                               const char **error);
+void hai_plan_free(struct hai_plan *plan);
+
+#endif

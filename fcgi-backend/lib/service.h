@@ -1,0 +1,34 @@
+/*
+ * What every long-running program here does: signals, privileges, the
+ * listening socket.
+ */
+
+#ifndef HAI_SERVICE_H
+#define HAI_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * Blocks SIGTERM, SIGINT and SIGHUP in all threads (call it before any is
+ * made) and ignores SIGPIPE.  hai_service_wait() then returns the next of
+ * them, SIGINT as SIGTERM; 0 after timeout_ms, -1 waits for ever.
+ */
+int hai_service_signals(void);
+int hai_service_wait(int timeout_ms);
+
+/* Becomes this user and its groups; 0, or -1 with a message in error. */
+int hai_service_user(const char *user, char *error, size_t size);
+
+/*
+ * The listening socket: the one passed by systemd (LISTEN_FDS, exactly one),
+ * the one on descriptor 0 (spawn-fcgi), or a new one of `spec`: a unix path or
+ * host:port.  A unix socket is made with its mode and group before anybody
+ * can connect; a stale one is replaced, one that answers is an error.  The
+ * descriptor, or -1 with a message in error.  *own: a path to be unlinked at
+ * the end.
+ */
+int hai_service_listen(const char *spec, const char *mode, const char *group,
+                       bool *own, char *error, size_t size);
+
+#endif
