@@ -82,7 +82,8 @@ my $locations = join '', map {
          proxy_ssl_name provider.test;', 0),
     location("/$_-else", "https://$_",
         "proxy_ssl_verify on; proxy_ssl_server_name on;
-         proxy_ssl_name else.test; proxy_ssl_trusted_certificate $ca;", 0),
+         proxy_ssl_name else.test; proxy_ssl_session_reuse off;
+         proxy_ssl_trusted_certificate $ca;", 0),
     location("/$_-other", "https://$_",
         "proxy_ssl_verify on; proxy_ssl_server_name on;
          proxy_ssl_name provider.test; proxy_ssl_session_reuse off;

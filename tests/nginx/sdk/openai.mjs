@@ -1,12 +1,16 @@
 // The official OpenAI SDK against the gateway.
 
 import assert from 'node:assert/strict';
+import { File } from 'node:buffer';
 import OpenAI, { toFile } from 'openai';
 import { done, fails, forget, requests, stats, test, until } from './tap.mjs';
 
 const {
   GATEWAY, GATEWAY6, SMALL, DOWN, NOWHERE, SLOW, OPENAI_KEY,
 } = process.env;
+
+// the SDK wants the global, which Node has had since 20; Debian 12 has 18
+globalThis.File ??= File;
 
 const make = (baseURL, token, options = {}) =>
   new OpenAI({
