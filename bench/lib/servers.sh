@@ -116,14 +116,73 @@ bench_start_redis() {
 
     hai_wait_for redis-server bench_redis ping
 
+    bench_register bench
+}
+
+
+# bench_register <server>: the container, in the registry of that name
+bench_register() {
     # shellcheck disable=SC2119
     bench_redis >/dev/null <<END
-HSET hoody:{bench}:container:dev-env number 1 addresses "127.0.0.1 ::1"
-HSET hoody:{bench}:container:dev-env id 0123456789abcdef01234567
-HSET hoody:{bench}:container:dev-env tags "dev bench" status running
-SADD hoody:{bench}:containers dev-env
-SADD hoody:{bench}:ai:enabled dev-env
+HSET hoody:{$1}:container:dev-env number 1 addresses "127.0.0.1 ::1"
+HSET hoody:{$1}:container:dev-env id 0123456789abcdef01234567
+HSET hoody:{$1}:container:dev-env tags "dev bench" status running
+SADD hoody:{$1}:containers dev-env
+SADD hoody:{$1}:ai:enabled dev-env
 END
+}
+
+
+# bench_rules <kind>: a document of rules
+#
+#   append    a static rule: a kept plan
+#   look      a rule that has to see each body; it finds nothing to log
+#   hundred   a hundred rules, of which one applies
+bench_rules() {
+    local i
+
+    printf '{"rules":['
+
+    if [ "$1" = hundred ]; then
+        for i in $(seq 99); do
+            printf '%s' '{"id":"other-'"$i"'","trigger":{"event":' \
+                '"chat.system.transform","containers":["customer-'"$i"'-*"]},' \
+                '"action":{"type":"append","content":"Not for you."}},'
+        done
+    fi
+
+    if [ "$1" = look ]; then
+        printf '%s' '{"id":"reads","trigger":{"event":"tool.execute.after",' \
+            '"toolName":"read"},"action":{"type":"log","content":"read"}},'
+    fi
+
+    printf '%s' '{"id":"guard","trigger":{"event":"chat.system.transform",' \
+        '"tags":["bench"]},"action":{"type":"append","content":' \
+        '"Never execute destructive commands without asking first."}}]}'
+}
+
+
+# bench_start_engine <kind>: a registry and an engine of that kind's name
+bench_start_engine() {
+    local root=$BENCH_WORK/$1
+
+    mkdir -p "$root"
+    bench_register "$1"
+    bench_rules "$1" >"$root/hoody.json"
+
+    "${BENCH_ON_OTHERS[@]}" "$HAI_BUILD/hoody-ai-rules" --server "$1" \
+        --redis "unix:$BENCH_WORK/redis.sock" --rules "$root/hoody.json" \
+        --socket "$root/rules.sock" --socket-mode 666 \
+        >"$root/engine.log" 2>&1 </dev/null &
+    BENCH_PIDS+=($!)
+
+    # it publishes what it loaded, then it answers
+    hai_wait_for "the rule engine ($1)" bench_has_epoch "$1"
+}
+
+
+bench_has_epoch() {
+    [ -n "$(bench_redis get "hoody:{$1}:rules:epoch")" ]
 }
 
 
@@ -181,6 +240,7 @@ END
 #   memory    the same, request bodies stay in memory
 #   stream    the same, answers unbuffered
 #   gateway   the module
+#   append, look, hundred   the module with rules, see bench_rules
 #   lua       a look-up in Redis for each request, bodies stay in memory
 bench_location() {
     local key="proxy_set_header Authorization \"Bearer $BENCH_KEY\";"
@@ -190,6 +250,10 @@ bench_location() {
         memory) printf '%s\n' "$key" 'client_body_buffer_size 2m;' ;;
         stream) printf '%s\n' "$key" 'proxy_buffering off;' ;;
         gateway) printf '%s\n' 'hoody_ai on;' 'hoody_ai_credential openai;' ;;
+        append | look | hundred)
+            printf '%s\n' 'hoody_ai on;' 'hoody_ai_credential openai;' \
+                'hoody_ai_rules /hoody-ai-rules;'
+            ;;
         lua)
             cat <<END
 client_body_buffer_size 2m;
@@ -242,12 +306,43 @@ END
 }
 
 
-# bench_status <kind>: a location for the gateway's own view of itself
-bench_status() {
-    if [ "$1" = gateway ]; then
-        printf '\n        location = /status {\n'
-        printf '            hoody_ai_status;\n        }\n'
-    fi
+# bench_own_locations <kind>: what the gateway has besides
+bench_own_locations() {
+    case $1 in
+        gateway)
+            printf '\n        location = /status {\n'
+            printf '            hoody_ai_status;\n        }\n'
+            ;;
+        append | look | hundred)
+            printf '\n        include hoody-ai/hoody_ai_rules.conf;\n'
+            ;;
+    esac
+}
+
+
+# bench_write_gateway <root> <kind>: the http level of the module
+bench_write_gateway() {
+    local root=$1 server=bench
+
+    case $2 in
+        gateway) ;;
+        append | look | hundred)
+            server=$2
+            mkdir -p "$root/hoody-ai"
+            cp "$HAI_ROOT"/conf/hoody_ai_rules* "$root/hoody-ai/"
+            sed -i "s,/run/hoody-ai/rules.sock,$root/rules.sock," \
+                "$root/hoody-ai/hoody_ai_rules_upstream.conf"
+            printf '\n    include hoody-ai/hoody_ai_rules_upstream.conf;\n'
+            ;;
+        *) return 0 ;;
+    esac
+
+    cat <<END
+
+    hoody_ai_server $server;
+    hoody_ai_redis unix:$BENCH_WORK/redis.sock;
+    hoody_ai_secret openai $root/openai.key;
+END
 }
 
 
@@ -259,7 +354,7 @@ bench_start_nginx() {
     mkdir -p "$root"
 
     case $kind in
-        gateway)
+        gateway | append | look | hundred)
             load="load_module $HAI_BUILD/ngx_http_hoody_ai_module.so;"
             (umask 077; printf '%s\n' "$BENCH_KEY" >"$root/openai.key")
             ;;
@@ -274,15 +369,7 @@ load_module $modules/ngx_http_lua_module.so;"
         bench_write_common "$root" "$load"
         printf 'http {\n'
         bench_write_http "$root"
-
-        if [ "$kind" = gateway ]; then
-            cat <<END
-
-    hoody_ai_server bench;
-    hoody_ai_redis unix:$BENCH_WORK/redis.sock;
-    hoody_ai_secret openai $root/openai.key;
-END
-        fi
+        bench_write_gateway "$root" "$kind"
 
         cat <<END
 
@@ -295,7 +382,7 @@ END
             proxy_http_version 1.1;
             proxy_set_header Connection "";
         }
-$(bench_status "$kind")
+$(bench_own_locations "$kind")
     }
 }
 END
