@@ -254,6 +254,52 @@ no_key_in_files() {
 }
 
 
+# The second container has the tag that the rule is for
+show_rule() {
+    local api=$1
+
+    heading 'a rule of the operator reaches every prompt of "prod" containers'
+    command_line "cat $run/hoody.json"
+    sed 's/^/  /' "$run/hoody.json"
+
+    prepare "$api" 'Hello.'
+    asked 2 container-second
+    ask 2 container-second "$run/ruled" || true
+    expect 'the answer is 200' [ "$(status "$run/ruled")" = 200 ]
+
+    if ! is_real "$api"; then
+        printf '\n  the prompt that the provider received:\n'
+        provider_says requests >"$run/received"
+        sed -n 's/.*\\"messages\\":\(\[.*\]\).*/  \1/p' "$run/received" \
+            | tail -n 1 | sed 's/\\"/"/g'
+        expect 'the rule is in it' grep -qF -- "$guardrail" "$run/received"
+    fi
+
+    heading 'the rule engine hangs'
+    command_line "kill -STOP $engine"
+    kill -STOP "$engine"
+
+    ask 2 container-second "$run/kept" || true
+    expect 'what it has said already goes on to hold: 200' \
+        [ "$(status "$run/kept")" = 200 ]
+
+    path=${path/chat\/completions/completions}
+    request=(-H 'Content-Type: application/json'
+             -d '{"model":"another","max_tokens":1,"prompt":"Hello"}')
+    asked 2 container-second
+    ask 2 container-second "$run/unruled" || true
+    show_refusal "$run/unruled"
+    expect 'what it has not is refused: 503' \
+        [ "$(status "$run/unruled")" = 503 ]
+
+    command_line "kill -CONT $engine"
+    kill -CONT "$engine"
+    prepare "$api" 'Hello again.'
+    ask 2 container-second "$run/ruled" || true
+    expect 'then all is well again' [ "$(status "$run/ruled")" = 200 ]
+}
+
+
 # Takes the access away while the answer is on its way
 show_revoked() {
     local api=$1
@@ -334,6 +380,7 @@ show_all() {
         show_received $api "$key"
     fi
 
+    show_rule $api
     show_revoked $api
 
     if [ $failures -gt 0 ]; then
@@ -384,8 +431,13 @@ $cli HGETALL '$entry'
 $cli HSET '$entry' status stopped
 $cli HSET '$entry' status running
 
+# rules; the engine takes up what you change (docs/RULES.md)
+\$EDITOR $run/hoody.json
+$programs/hoody-ai rules check $run/hoody.json
+$sudo$programs/hoody-ai rules status --socket $run/rules/rules.sock
+
 # what the gateway notes, and what the provider has seen
-tail -f $run/nginx/hoody-ai.log $run/nginx/error.log
+tail -f $run/nginx/hoody-ai.log $run/nginx/error.log $run/rules/audit.jsonl
 END
 
     if ! is_real openai || ! is_real anthropic; then
