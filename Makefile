@@ -40,13 +40,16 @@ export HAI_FOR_NGINX = $(NGINX)
 export NGINX_SRC BUILD CC FUZZ_TIME
 
 
-# Programs: one line each, and below its folder and its libraries.  Each
+# Programs: one line each, and below its folders and its libraries.  Each
 # one is given the objects of common/.
 
-PROGRAMS = hoody-ai-sample-provider
+PROGRAMS = hoody-ai-sample-provider hoody-ai-rules
 
 hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
+
+hoody-ai-rules_DIR = fcgi-backend/rules fcgi-backend/lib
+hoody-ai-rules_LIBS = -lfcgi -lhiredis -ljansson -lpthread
 
 
 MODULE = $(BUILD)/ngx_http_hoody_ai_module.so
@@ -89,7 +92,8 @@ $(BUILD)/obj/%.o: %.c Makefile $(ASKED)
 	$(CC) $(HAI_CFLAGS) -MMD -MP -c -o $@ $<
 
 define PROGRAM
-$(1)_OBJS = $$(patsubst %.c,$$(BUILD)/obj/%.o,$$(wildcard $$($(1)_DIR)/*.c))
+$(1)_OBJS = $$(patsubst %.c,$$(BUILD)/obj/%.o, \
+    $$(wildcard $$($(1)_DIR:%=%/*.c)))
 
 $$(BUILD)/$(1): $$($(1)_OBJS) $$(COMMON_OBJS)
 	$$(CC) $$(CFLAGS) $$(HAI_LDFLAGS) -o $$@ $$^ $$($(1)_LIBS)

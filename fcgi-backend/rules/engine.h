@@ -57,9 +57,9 @@ struct hai_load_error {
 /* What status tells of the loader; with a lock of its own. */
 struct hai_load_state {
     pthread_mutex_t lock;
-    bool redis;          /* connected */
-    uint64_t loaded_at;  /* milliseconds since 1970 */
-    unsigned overlay;    /* fields of the overlay in force */
+    bool redis;         /* connected */
+    uint64_t loaded_at; /* milliseconds since 1970 */
+    unsigned overlay;   /* fields of the overlay in force */
     struct hai_load_error error;
 };
 

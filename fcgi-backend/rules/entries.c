@@ -169,8 +169,7 @@ static bool next_batch(struct writer *w) {
     pthread_mutex_unlock(&e->lock);
 
     return w->n > 0
-           && (w->give_up_ms == 0
-               || now_ms(CLOCK_MONOTONIC) < w->give_up_ms);
+           && (w->give_up_ms == 0 || now_ms(CLOCK_MONOTONIC) < w->give_up_ms);
 }
 
 /* Until the pause is over or the end has come. */

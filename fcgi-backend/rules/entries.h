@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HAI_ENTRIES_MAX 4096     /* waiting */
-#define HAI_ENTRY_FIELDS 24      /* of one entry */
-#define HAI_STREAM_MAX 100000    /* entries of the stream, roughly */
+#define HAI_ENTRIES_MAX 4096  /* waiting */
+#define HAI_ENTRY_FIELDS 24   /* of one entry */
+#define HAI_STREAM_MAX 100000 /* entries of the stream, roughly */
 
 struct hai_entry;
 

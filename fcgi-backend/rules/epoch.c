@@ -30,8 +30,7 @@ int hai_epoch_parse(const char *text, size_t len, struct hai_epoch *epoch) {
 
     for (i = 0; i < HAI_DIGEST_LEN; i++) {
         if (!(text[i] >= '0' && text[i] <= '9')
-            && !(text[i] >= 'a' && text[i] <= 'f'))
-        {
+            && !(text[i] >= 'a' && text[i] <= 'f')) {
             return -1;
         }
     }

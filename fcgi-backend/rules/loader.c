@@ -110,8 +110,8 @@ static void connect_redis(struct hai_loader *l) {
     const struct hai_redis_conf *conf = &l->engine->redis;
     char error[256];
 
-    l->feed = hai_redis_connect(conf, "hoody-ai-rules-feed", error,
-                                sizeof(error));
+    l->feed =
+        hai_redis_connect(conf, "hoody-ai-rules-feed", error, sizeof(error));
     if (l->feed == NULL
         || hai_redis_feed_start(l->feed, prefixes, 1, error, sizeof(error))
                != 0)
@@ -427,8 +427,7 @@ static void read_feed(struct hai_loader *l) {
     int rc;
 
     while ((rc = hai_redis_feed_wait(l->feed, 0, &keys, error, sizeof(error)))
-           > 0)
-    {
+           > 0) {
         if (keys == NULL) {
             l->read_overlay = true;
             l->look_at_epoch = true;
@@ -463,7 +462,8 @@ static void complain_foreign(struct hai_loader *l) {
         && hai_mono_ms() - l->foreign_ms >= FOREIGN_MS)
     {
         l->foreign_said = true;
-        hai_log(HAI_LOG_ERROR, "another engine published other rules for \"%s\""
+        hai_log(HAI_LOG_ERROR,
+                "another engine published other rules for \"%s\""
                 ": the gateway refuses the plans of this one",
                 l->engine->server);
     }

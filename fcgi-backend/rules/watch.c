@@ -68,8 +68,10 @@ int hai_file_watch_init(struct hai_file_watch *w, const char *path) {
 
     w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (w->fd < 0) {
-        hai_log(HAI_LOG_WARN, "inotify: %s; changes of \"%s\" are noticed "
-                "within a second", strerror(errno), path);
+        hai_log(HAI_LOG_WARN,
+                "inotify: %s; changes of \"%s\" are noticed "
+                "within a second",
+                strerror(errno), path);
     }
 
     watch_folder(w);
@@ -86,7 +88,8 @@ void hai_file_watch_free(struct hai_file_watch *w) {
 }
 
 bool hai_file_watch_notified(struct hai_file_watch *w) {
-    char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    char buffer[4096]
+        __attribute__((aligned(__alignof__(struct inotify_event))));
     const struct inotify_event *event;
     bool complete = false;
     struct stat st;
