@@ -49,7 +49,7 @@ hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
 
 hoody-ai-rules_DIR = fcgi-backend/rules fcgi-backend/lib
-hoody-ai-rules_LIBS = -lfcgi -lhiredis -ljansson -lpthread
+hoody-ai-rules_LIBS = -lfcgi -lhiredis -ljansson -lcrypto -lpthread
 
 
 MODULE = $(BUILD)/ngx_http_hoody_ai_module.so

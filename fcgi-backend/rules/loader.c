@@ -24,7 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICK_MS 400 /* looks at the file, heartbeat of the feed */
+#define TICK_MS 400   /* looks at the file */
+#define QUIET_MS 1000 /* then the feed has to prove that it is alive */
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 5000
 #define FOREIGN_MS 1000 /* that long another engine may be ahead of us */
@@ -39,6 +40,7 @@ struct hai_loader {
 
     redisContext *feed;
     redisContext *data;
+    uint64_t alive_ms; /* when the feed said something */
     uint64_t next_attempt_ms;
     int pause_ms;
     bool complained; /* about Redis, since it was connected last */
@@ -126,6 +128,7 @@ static void connect_redis(struct hai_loader *l) {
         return;
     }
 
+    l->alive_ms = hai_mono_ms();
     l->read_overlay = true;
     l->look_at_epoch = true;
 }
@@ -421,13 +424,20 @@ static void make_set(struct hai_loader *l) {
 
 /* Takes all that the feed has to say. */
 static void read_feed(struct hai_loader *l) {
+    bool quiet = hai_mono_ms() - l->alive_ms >= QUIET_MS;
     redisReply *keys;
     char error[256];
     size_t i;
     int rc;
 
-    while ((rc = hai_redis_feed_wait(l->feed, 0, &keys, error, sizeof(error)))
-           > 0) {
+    /* with a time to wait it sends a heartbeat where there is nothing */
+    while (
+        (rc = hai_redis_feed_wait(l->feed, quiet, &keys, error, sizeof(error)))
+        > 0)
+    {
+        quiet = false;
+        l->alive_ms = hai_mono_ms();
+
         if (keys == NULL) {
             l->read_overlay = true;
             l->look_at_epoch = true;
@@ -454,6 +464,9 @@ static void read_feed(struct hai_loader *l) {
 
     if (rc < 0) {
         disconnect(l, error);
+
+    } else if (quiet) {
+        l->alive_ms = hai_mono_ms();
     }
 }
 

@@ -289,9 +289,8 @@ static void fired(void *data, const struct hai_rule *rule,
     atomic_fetch_add_explicit(&q->set->fired[rule->index]->n, 1,
                               memory_order_relaxed);
 
-    if (rule->action != HAI_ACT_LOG && rule->action != HAI_ACT_WEBHOOK
-        && !(rule->action == HAI_ACT_MESSAGE && rule->blocking))
-    {
+    /* a refusal has a text too, whatever the rule's action is */
+    if (text == NULL && rule->action != HAI_ACT_WEBHOOK) {
         return;
     }
 
