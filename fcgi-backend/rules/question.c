@@ -195,7 +195,7 @@ static int read_input(struct question *q, bool keep) {
     return FCGX_GetError(q->fcgi->in) == 0 ? 0 : -1;
 }
 
-/* Digits; -1 for anything else, -2 for none. */
+/* -1: no number; -2: not given; more than HAI_BODY_MAX for what is. */
 static long content_length(FCGX_Request *fcgi) {
     const char *text = FCGX_GetParam("CONTENT_LENGTH", fcgi->envp);
     long n = 0;
@@ -205,11 +205,13 @@ static long content_length(FCGX_Request *fcgi) {
     }
 
     for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9' || n > (long) HAI_BODY_MAX) {
+        if (*text < '0' || *text > '9') {
             return -1;
         }
 
-        n = n * 10 + (*text - '0');
+        if (n <= (long) HAI_BODY_MAX) {
+            n = n * 10 + (*text - '0');
+        }
     }
 
     return n;

@@ -49,6 +49,7 @@
 struct connection {
     int fd;     /* ours; libfcgi's is request.ipcFd */
     bool known; /* to epoll */
+    atomic_bool idle;
     FCGX_Request request;
     struct connection *next, *prev; /* all of them, under server->lock */
 };
@@ -93,6 +94,7 @@ static int wait_for_question(struct hai_server *s, struct connection *c) {
     int op = c->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
     c->known = true;
+    atomic_store(&c->idle, true);
 
     return arm(s, op, c->fd, c);
 }
@@ -187,6 +189,7 @@ static void serve(struct worker *w, struct connection *c) {
     bool keep = false;
 
     busy(w, c->fd);
+    atomic_store(&c->idle, false);
 
     if (FCGX_Accept_r(&c->request) == 0) {
         keep = c->request.role == RESPONDER
@@ -261,6 +264,21 @@ static void accept_one(struct worker *w) {
     connection_close(s, c);
 }
 
+/* The peers shall not send another question to who will not read it. */
+static void end_idle(struct hai_server *s) {
+    struct connection *c;
+
+    pthread_mutex_lock(&s->lock);
+
+    for (c = s->connections; c != NULL; c = c->next) {
+        if (atomic_load(&c->idle)) {
+            shutdown(c->fd, SHUT_RDWR);
+        }
+    }
+
+    pthread_mutex_unlock(&s->lock);
+}
+
 /*
  * Until it is told to stop; then until nothing is ready any more: epoll goes
  * round, so meeting the stop event twice in a row means that.
@@ -297,6 +315,8 @@ static void *worker_main(void *data) {
             serve(w, event.data.ptr);
         }
     }
+
+    end_idle(s);
 
     return NULL;
 }

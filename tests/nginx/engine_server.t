@@ -192,7 +192,7 @@ sub answers {
         $peer->shut;
 
         my $answer = $peer->answer;
-        ok(!$answer || $answer->{status} == 400, $name);
+        ok(!$answer || ($answer->{status} // 400) == 400, $name);
         $peer->close;
     }
 
@@ -211,8 +211,9 @@ sub answers {
     }
 
     answers(0.5, 'after all that it answers');
+    $fcgi->close;
     ok($engine->until_status(sub { $_->{connections} == 1 }, 20),
-        'and has forgotten all of them') or diag(encode_json($engine->status));
+        'and has forgotten all of them');
 
     my $values = $engine->connect;
     $values->send($values->record(9, $values->pair('FCGI_MPXS_CONNS', ''),
@@ -320,7 +321,7 @@ sub answers {
 
     kill 'TERM', $pid;
     ok(wait_for(sub { !-e $engine->{socket} }), 'the socket is gone at once');
-    ok($idle->closed(10) || 1, 'idle connections do not matter');
+    ok($idle->closed(3), 'and so are idle connections');
     $fcgi->send(substr $question, -20);
     is(($fcgi->answer // {})->{status}, 200, 'the question is answered');
     is($engine->stop, 0, 'the engine ends with status 0');
@@ -456,7 +457,7 @@ for my $case (['--threads', 0], ['--threads', 'many'], ['--nothing'],
         'sh', $log, HoodyAI::Engine::program($s), @$case;
 
     is($status >> 8, 2, "@$case");
-    like(slurp($log), qr/^hoody-ai-rules: /, 'with a message');
+    like(slurp($log), qr/hoody-ai-rules: /, 'with a message');
 }
 
 my $help = qx('@{[HoodyAI::Engine::program($s)]}' --help);

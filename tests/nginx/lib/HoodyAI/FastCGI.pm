@@ -287,7 +287,9 @@ sub ask {
 sub closed {
     my ($self, $timeout) = @_;
 
-    return !$self->next_record($timeout // 5) && $self->{error} ne 'time is over';
+    1 while $self->next_record($timeout // 5);
+
+    return $self->{error} ne 'time is over';
 }
 
 
