@@ -340,7 +340,7 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
     is(ask_body($tools, HOODY_CONTAINER => 'other')->{status}, 200,
         'of another container');
     ok($engine->until_status(sub { $_->{fired}{read} == 2
-        && $_->{fired}{guard} == 4 }), 'what fired is counted');
+        && $_->{fired}{guard} >= 4 }), 'what fired is counted');
     ok(wait_for(sub { entries('rule') == 2 }), 'an entry for each result');
 
     my ($entry) = entries('rule');
