@@ -1,0 +1,488 @@
+/*
+ * The FastCGI server, see server.h.
+ *
+ * libfcgi reads and writes the records, but is given connections one by one:
+ * left alone, FCGX_Accept_r() waits for the next question of a kept connection
+ * with a thread of its own.  So one epoll set has the listening socket and all
+ * idle connections, each armed for one event; the thread that gets it calls
+ * FCGX_Accept_r(), which finds the question there.
+ *
+ * For that two fields of FCGX_Request are set that are not meant for us,
+ * ipcFd and keepConnection (FCGX_Accept_r() begins by finishing what was
+ * before).  The request has no listening socket, so FCGX_Accept_r() fails
+ * where the connection turns out to be of no use, and does not wait.
+ *
+ * A connection has two descriptors.  libfcgi closes its own when it likes; the
+ * other is ours and is what epoll knows and shutdown() is called with, so that
+ * neither meets a number that already belongs to somebody else.
+ */
+
+#define _GNU_SOURCE
+
+#include "server.h"
+
+#include "lib/log.h"
+#include "question.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define CONNECTIONS_KEPT 1024 /* beyond: closed after the answer */
+#define CONNECTIONS_MAX 2048  /* beyond: not accepted */
+#define IO_SECONDS 5          /* of one read or write */
+#define QUESTION_MS 10000     /* from the first byte to the last */
+#define STOP_MS 5000
+#define CUT_MS 1000 /* for those that were cut off then */
+#define RESPONDER 1
+
+struct connection {
+    int fd;     /* ours; libfcgi's is request.ipcFd */
+    bool known; /* to epoll */
+    atomic_bool idle;
+    FCGX_Request request;
+    struct connection *next, *prev; /* all of them, under server->lock */
+};
+
+struct worker {
+    struct hai_server *server;
+    pthread_t thread;
+    struct hai_scratch scratch;
+
+    pthread_mutex_t lock; /* for the two below */
+    int busy_fd;          /* -1: idle */
+    uint64_t since_ms;
+};
+
+struct hai_server {
+    struct hai_engine *engine;
+    int listen_fd;
+    int epoll_fd;
+    int stop_fd;              /* eventfd: readable once it is time to end */
+    atomic_bool accept_later; /* the listening socket is not armed */
+    size_t started;
+    size_t joined;
+    struct worker *workers;
+
+    pthread_mutex_t lock;
+    struct connection *connections;
+};
+
+/* What an event of epoll is about, where it is no connection. */
+static char listening, stopping;
+
+static int arm(struct hai_server *s, int op, int fd, void *what) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT,
+                                .data.ptr = what};
+
+    return epoll_ctl(s->epoll_fd, op, fd, &event);
+}
+
+/* Nothing of the connection may be touched afterwards, another thread may
+ * have it. */
+static int wait_for_question(struct hai_server *s, struct connection *c) {
+    int op = c->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+    c->known = true;
+    atomic_store(&c->idle, true);
+
+    return arm(s, op, c->fd, c);
+}
+
+static void accept_again(struct hai_server *s) {
+    if (!atomic_load(&s->engine->stopping)
+        && atomic_load(&s->engine->connections) < CONNECTIONS_MAX
+        && atomic_exchange(&s->accept_later, false)
+        && arm(s, EPOLL_CTL_MOD, s->listen_fd, &listening) != 0)
+    {
+        atomic_store(&s->accept_later, true);
+    }
+}
+
+static void connection_close(struct hai_server *s, struct connection *c) {
+    pthread_mutex_lock(&s->lock);
+
+    if (c->prev != NULL) {
+        c->prev->next = c->next;
+
+    } else {
+        s->connections = c->next;
+    }
+
+    if (c->next != NULL) {
+        c->next->prev = c->prev;
+    }
+
+    pthread_mutex_unlock(&s->lock);
+
+    /* takes its streams and descriptor, whatever state they are in */
+    FCGX_Free(&c->request, 1);
+    close(c->fd);
+    free(c);
+
+    atomic_fetch_sub(&s->engine->connections, 1);
+    accept_again(s);
+}
+
+static struct connection *connection_new(struct hai_server *s, int fd) {
+    static const struct timeval limit = {.tv_sec = IO_SECONDS};
+    struct connection *c;
+    int on = 1;
+
+    c = calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return NULL;
+    }
+
+    c->fd = fd;
+    FCGX_InitRequest(&c->request, -1, FCGI_FAIL_ACCEPT_ON_INTR);
+    c->request.keepConnection = 1;
+    c->request.ipcFd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    if (c->request.ipcFd < 0
+        || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0
+        || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0)
+    {
+        FCGX_Free(&c->request, c->request.ipcFd >= 0);
+        free(c);
+        return NULL;
+    }
+
+    /* of TCP, and without effect elsewhere */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+
+    pthread_mutex_lock(&s->lock);
+
+    c->next = s->connections;
+    if (c->next != NULL) {
+        c->next->prev = c;
+    }
+
+    s->connections = c;
+
+    pthread_mutex_unlock(&s->lock);
+
+    return c;
+}
+
+static void busy(struct worker *w, int fd) {
+    pthread_mutex_lock(&w->lock);
+    w->busy_fd = fd;
+    w->since_ms = hai_mono_ms();
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* One question of a connection that has something to read. */
+static void serve(struct worker *w, struct connection *c) {
+    struct hai_engine *engine = w->server->engine;
+    bool keep = false;
+
+    busy(w, c->fd);
+    atomic_store(&c->idle, false);
+
+    if (FCGX_Accept_r(&c->request) == 0) {
+        keep = c->request.role == RESPONDER
+               && hai_question_answer(engine, &w->scratch, &c->request) == 0
+               && atomic_load(&engine->connections) <= CONNECTIONS_KEPT;
+
+        FCGX_Finish_r(&c->request);
+        hai_scratch_reset(&w->scratch);
+    }
+
+    /* libfcgi may have closed it already; if not, it waits a little for the
+     * peer to close, under the same limit as the question */
+    keep = keep && c->request.ipcFd >= 0;
+
+    if (!keep) {
+        FCGX_Free(&c->request, 1);
+    }
+
+    busy(w, -1);
+
+    if (!keep || wait_for_question(w->server, c) != 0) {
+        connection_close(w->server, c);
+    }
+}
+
+static void accept_one(struct worker *w) {
+    struct hai_server *s = w->server;
+    struct connection *c = NULL;
+    char byte;
+    int fd;
+
+    fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+        hai_log(HAI_LOG_ERROR, "accept: %s", strerror(errno));
+        atomic_store(&s->accept_later, true);
+        return;
+    }
+
+    if (fd >= 0
+        && atomic_fetch_add(&s->engine->connections, 1) + 1 >= CONNECTIONS_MAX)
+    {
+        atomic_store(&s->accept_later, true);
+
+    } else if (arm(s, EPOLL_CTL_MOD, s->listen_fd, &listening) != 0) {
+        atomic_store(&s->accept_later, true);
+    }
+
+    if (fd < 0) {
+        return;
+    }
+
+    c = connection_new(s, fd);
+    if (c == NULL) {
+        hai_log(HAI_LOG_ERROR, "a connection is refused: %s", strerror(errno));
+        close(fd);
+        atomic_fetch_sub(&s->engine->connections, 1);
+        return;
+    }
+
+    /* mostly the question is there already */
+    if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+        serve(w, c);
+        return;
+    }
+
+    if (wait_for_question(s, c) == 0) {
+        return;
+    }
+
+    hai_log(HAI_LOG_ERROR, "epoll_ctl: %s", strerror(errno));
+    connection_close(s, c);
+}
+
+/* The peers shall not send another question to who will not read it. */
+static void end_idle(struct hai_server *s) {
+    struct connection *c;
+
+    pthread_mutex_lock(&s->lock);
+
+    for (c = s->connections; c != NULL; c = c->next) {
+        if (atomic_load(&c->idle)) {
+            shutdown(c->fd, SHUT_RDWR);
+        }
+    }
+
+    pthread_mutex_unlock(&s->lock);
+}
+
+/*
+ * Until it is told to stop; then until nothing is ready any more: epoll goes
+ * round, so meeting the stop event twice in a row means that.
+ */
+static void *worker_main(void *data) {
+    struct worker *w = data;
+    struct hai_server *s = w->server;
+    struct epoll_event event;
+    int stops = 0;
+
+    while (stops < 2) {
+        int n = epoll_wait(s->epoll_fd, &event, 1, -1);
+
+        if (n < 0 && errno != EINTR) {
+            hai_log(HAI_LOG_ERROR, "epoll_wait: %s", strerror(errno));
+            break;
+        }
+
+        if (n != 1) {
+            continue;
+        }
+
+        if (event.data.ptr == &stopping) {
+            stops++;
+            continue;
+        }
+
+        stops = 0;
+
+        if (event.data.ptr == &listening) {
+            accept_one(w);
+
+        } else {
+            serve(w, event.data.ptr);
+        }
+    }
+
+    end_idle(s);
+
+    return NULL;
+}
+
+/* A connection has two descriptors; what is missing is not accepted. */
+static void raise_files(void) {
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0
+        && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int open_epoll(struct hai_server *s) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &stopping};
+    int flags = fcntl(s->listen_fd, F_GETFL);
+
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    return flags >= 0 && s->epoll_fd >= 0 && s->stop_fd >= 0
+                   && fcntl(s->listen_fd, F_SETFL, flags | O_NONBLOCK) == 0
+                   && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->stop_fd, &event)
+                          == 0
+                   && arm(s, EPOLL_CTL_ADD, s->listen_fd, &listening) == 0
+               ? 0
+               : -1;
+}
+
+static int start_worker(struct hai_server *s, struct worker *w) {
+    w->server = s;
+    w->busy_fd = -1;
+
+    if (hai_scratch_init(&w->scratch) != 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+
+    pthread_mutex_init(&w->lock, NULL);
+
+    errno = pthread_create(&w->thread, NULL, worker_main, w);
+
+    return errno == 0 ? 0 : -1;
+}
+
+struct hai_server *hai_server_start(struct hai_engine *engine, int fd) {
+    struct hai_server *s;
+    size_t n = (size_t) engine->threads;
+
+    /* how long a peer that does not close holds a thread that does */
+    setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", "100", 0);
+    raise_files();
+
+    if (FCGX_Init() != 0) {
+        hai_log(HAI_LOG_ERROR, "libfcgi: %s", strerror(errno));
+        return NULL;
+    }
+
+    s = calloc(1, sizeof(*s));
+    if (s == NULL || (s->workers = calloc(n, sizeof(*s->workers))) == NULL) {
+        hai_log(HAI_LOG_ERROR, "no memory");
+        free(s);
+        return NULL;
+    }
+
+    s->engine = engine;
+    s->listen_fd = fd;
+    pthread_mutex_init(&s->lock, NULL);
+
+    /* a failure ends the program: what was begun goes with it */
+    if (open_epoll(s) != 0) {
+        hai_log(HAI_LOG_ERROR, "epoll: %s", strerror(errno));
+        return NULL;
+    }
+
+    for (; s->started < n; s->started++) {
+        if (start_worker(s, &s->workers[s->started]) != 0) {
+            hai_log(HAI_LOG_ERROR, "cannot start a thread: %s",
+                    strerror(errno));
+            return NULL;
+        }
+    }
+
+    return s;
+}
+
+/* Whoever holds a thread for longer than that is cut off. */
+static void cut(struct hai_server *s, uint64_t limit_ms) {
+    uint64_t now = hai_mono_ms();
+    size_t i;
+
+    for (i = 0; i < s->started; i++) {
+        struct worker *w = &s->workers[i];
+
+        pthread_mutex_lock(&w->lock);
+
+        if (w->busy_fd >= 0 && now - w->since_ms >= limit_ms) {
+            shutdown(w->busy_fd, SHUT_RDWR);
+        }
+
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
+void hai_server_tick(struct hai_server *s) {
+    cut(s, QUESTION_MS);
+    accept_again(s);
+}
+
+/* Until this moment of CLOCK_MONOTONIC. */
+static bool join_all(struct hai_server *s, uint64_t end) {
+    struct timespec until;
+
+    for (; s->joined < s->started; s->joined++) {
+        uint64_t now = hai_mono_ms(), left = end > now ? end - now : 0;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += (time_t) (left / 1000);
+        until.tv_nsec += (long) (left % 1000) * 1000000;
+
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+
+        if (pthread_timedjoin_np(s->workers[s->joined].thread, NULL, &until)
+            != 0) {
+            return false;
+        }
+    }
+
+    return true;
+}
+
+bool hai_server_stop(struct hai_server *s) {
+    uint64_t one = 1;
+    size_t i;
+
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
+    close(s->listen_fd);
+    (void) !write(s->stop_fd, &one, sizeof(one));
+
+    if (!join_all(s, hai_mono_ms() + STOP_MS)) {
+        cut(s, 0);
+
+        if (!join_all(s, hai_mono_ms() + CUT_MS)) {
+            return false;
+        }
+    }
+
+    while (s->connections != NULL) {
+        connection_close(s, s->connections);
+    }
+
+    for (i = 0; i < s->started; i++) {
+        hai_scratch_free(&s->workers[i].scratch);
+        pthread_mutex_destroy(&s->workers[i].lock);
+    }
+
+    close(s->epoll_fd);
+    close(s->stop_fd);
+    pthread_mutex_destroy(&s->lock);
+    free(s->workers);
+    free(s);
+
+    return true;
+}
