@@ -527,8 +527,16 @@ static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
 /* Keeps the last bytes of a piece for key_of(). */
 static void keep_past(struct hai_usage_scan *us, const uint8_t *p, size_t n) {
     if (!us->in_string) {
+        size_t all = n;
+
         while (n > 0 && is_blank(p[n - 1])) {
             n--;
+        }
+
+        /* no JSON: what follows must not look as if it were escaped */
+        if (n < all && (n > 0 ? p[n - 1] : us->past[us->past_len - 1]) == '\\')
+        {
+            n++;
         }
     }
 
