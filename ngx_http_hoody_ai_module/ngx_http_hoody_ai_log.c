@@ -231,7 +231,10 @@ ngx_http_hoody_ai_log_handler(ngx_http_request_t *r)
 
     slot = ngx_http_hoody_ai_worker.slot;
 
-    status = r->err_status ? r->err_status : r->headers_out.status;
+    /* a refusal may have been sent with another status than core wanted */
+
+    status = (r->err_status && !r->header_sent) ? r->err_status
+                                                : r->headers_out.status;
 
     if (ctx->counted) {
         ctx->counted = 0;
