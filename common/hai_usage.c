@@ -902,6 +902,21 @@ static inline bool whole_object(struct hai_usage_scan *us, const uint8_t *start,
     return true;
 }
 
+/* As escaped_bytes(), of a block of which `seen` bytes in front are not new. */
+static inline __attribute__((target("avx2"))) uint64_t
+escaped_bits(__m256i low, __m256i high, unsigned seen, bool *escaped) {
+    const __m256i slash = _mm256_set1_epi8('\\');
+    __m256i slashes = _mm256_or_si256(_mm256_cmpeq_epi8(low, slash),
+                                      _mm256_cmpeq_epi8(high, slash));
+
+    if (!*escaped && _mm256_testz_si256(slashes, slashes)) {
+        return 0;
+    }
+
+    return escaped_bytes(equal_bits(low, high, '\\') >> seen, BLOCK - seen,
+                         escaped);
+}
+
 /*
  * Bytes of the 32 at p that are quotes behind what may be a word of tool
  * calls: l?s, a?l or u?e.  Each letter has a bit that says which of them it
@@ -931,7 +946,7 @@ static inline __attribute__((target("avx2"))) bool
 has_calls(const uint8_t *start, const uint8_t *p) {
     __m256i low = call_ends(p);
     __m256i high = call_ends(p + 32);
-    __m256i any = _mm256_or_si256(low, high);
+    const __m256i any = _mm256_or_si256(low, high);
     const __m256i zero = _mm256_setzero_si256();
 
     if (__builtin_expect(_mm256_testz_si256(any, any), 1)) {
@@ -953,9 +968,8 @@ has_calls(const uint8_t *start, const uint8_t *p) {
 /*
  * A document that is all between start, behind its first brace, and end; the
  * last byte that is not blank is a brace, and there are BLOCK + 3 bytes at
- * least.
- * The same as the automaton, only that keys are found by their last letters
- * (counts) and from the braces of their values (objects), so that most
+ * least.  The same as the automaton, only that keys are found by their last
+ * letters (counts) and from the braces of their values (objects), so that most
  * members cost nothing, and that no value is cut.  False: *us is as before,
  * and the automaton has to read it.  *calls becomes false when there is no
  * word of tool calls in it.
@@ -970,7 +984,6 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *end,
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i s_or_r = _mm256_set1_epi8('s');
-    const __m256i slash = _mm256_set1_epi8('\\');
     const __m128i ones = _mm_set1_epi8((char) 0xff);
     const struct hai_usage usage = us->usage;
     const uint8_t *last = end - BLOCK;
@@ -987,16 +1000,9 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *end,
     for (;;) {
         __m256i low = _mm256_loadu_si256((const __m256i *) p);
         __m256i high = _mm256_loadu_si256((const __m256i *) (p + 32));
-        __m256i slashes = _mm256_or_si256(_mm256_cmpeq_epi8(low, slash),
-                                          _mm256_cmpeq_epi8(high, slash));
         uint64_t quote = equal_bits(low, high, '"') & fresh;
 
-        if (escaped || !_mm256_testz_si256(slashes, slashes)) {
-            uint64_t backslash = equal_bits(low, high, '\\') >> seen;
-
-            quote &=
-                ~(escaped_bytes(backslash, BLOCK - seen, &escaped) << seen);
-        }
+        quote &= ~(escaped_bits(low, high, seen, &escaped) << seen);
 
         __m128i product =
             _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long) quote), ones, 0);
