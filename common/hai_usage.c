@@ -5,7 +5,12 @@
  * which begins like "data:" is matched byte by byte (NAME, then SPACE for the
  * one optional blank, then DATA); all others, comments as well, are OTHER.
  * An event that is whole in a piece and has neither a count's key nor the
- * word "error" in it is not read any further; most of a stream is such.
+ * word "error" nor a word of tool calls in it is not read any further; most
+ * of a stream is such.
+ *
+ * Tool calls are looked for by hai_calls.c, which gets what is read here, but
+ * for whole documents without a word of tool calls.  Such words end in _calls,
+ * _call or _use and a quote: there is no call without one of them.
  *
  * JSON.  Two stages, no tree.  Stage one ("classify") turns 64 bytes at a
  * time into bit masks: where brackets open, where they close, where colons
@@ -126,6 +131,9 @@ enum value {
     VALUE_WORD_BLANK,
     VALUE_WORD
 };
+
+/* What an event may tell. */
+enum words { WORDS_OF_USAGE = 1, WORDS_OF_CALLS = 2 };
 
 struct block {
     uint64_t open;
@@ -519,8 +527,16 @@ static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
 /* Keeps the last bytes of a piece for key_of(). */
 static void keep_past(struct hai_usage_scan *us, const uint8_t *p, size_t n) {
     if (!us->in_string) {
+        size_t all = n;
+
         while (n > 0 && is_blank(p[n - 1])) {
             n--;
+        }
+
+        /* no JSON: what follows must not look as if it were escaped */
+        if (n < all && (n > 0 ? p[n - 1] : us->past[us->past_len - 1]) == '\\')
+        {
+            n++;
         }
     }
 
@@ -792,6 +808,19 @@ static inline uint64_t whole_number(const uint8_t *colon) {
 }
 
 /*
+ * Whether a word of tool calls ends before the quote at p, in the piece from
+ * start on.  Other words that end in tool_calls are in many answers.
+ */
+static inline bool is_call_word(const uint8_t *start, const uint8_t *p) {
+    if (p - start < 11) {
+        return true; /* too near to tell */
+    }
+
+    return memcmp(p - 5, "_call", 5) == 0 || memcmp(p - 9, "\"tool_use", 9) == 0
+           || memcmp(p - 11, "\"tool_calls", 11) == 0;
+}
+
+/*
  * The closing quote of a string in a watched object of a whole document.
  * Takes the count of which it is the key.  False: leave it to the automaton,
  * it may be the word of "type":"error", or its beginning is too near.
@@ -873,17 +902,81 @@ static inline bool whole_object(struct hai_usage_scan *us, const uint8_t *start,
     return true;
 }
 
+/* As escaped_bytes(), of a block of which `seen` bytes in front are not new. */
+static inline __attribute__((target("avx2"))) uint64_t
+escaped_bits(__m256i low, __m256i high, unsigned seen, bool *escaped) {
+    const __m256i slash = _mm256_set1_epi8('\\');
+    __m256i slashes = _mm256_or_si256(_mm256_cmpeq_epi8(low, slash),
+                                      _mm256_cmpeq_epi8(high, slash));
+
+    if (!*escaped && _mm256_testz_si256(slashes, slashes)) {
+        return 0;
+    }
+
+    return escaped_bytes(equal_bits(low, high, '\\') >> seen, BLOCK - seen,
+                         escaped);
+}
+
+/*
+ * Bytes of the 32 at p that are quotes behind what may be a word of tool
+ * calls: l?s, a?l or u?e.  Each letter has a bit that says which of them it
+ * is in; so does what else has its low four bits.
+ */
+static inline __attribute__((target("avx2"))) __m256i
+call_ends(const uint8_t *p) {
+    /* by low four bits: 1 l?s, 2 a?l, 4 u?e */
+    const __m256i last =
+        _mm256_setr_epi8(0, 0, 0, 1, 0, 4, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0,
+                         0, 1, 0, 4, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0);
+    const __m256i third =
+        _mm256_setr_epi8(0, 2, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2,
+                         0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0);
+    __m256i quote = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *) p),
+                                      _mm256_set1_epi8('"'));
+    __m256i a = _mm256_shuffle_epi8(
+        last, _mm256_loadu_si256((const __m256i *) (p - 1)));
+    __m256i b = _mm256_shuffle_epi8(
+        third, _mm256_loadu_si256((const __m256i *) (p - 3)));
+
+    return _mm256_and_si256(quote, _mm256_and_si256(a, b));
+}
+
+/* Whether one of the 64 bytes at p ends a word of tool calls. */
+static inline __attribute__((target("avx2"))) bool
+has_calls(const uint8_t *start, const uint8_t *p) {
+    __m256i low = call_ends(p);
+    __m256i high = call_ends(p + 32);
+    const __m256i any = _mm256_or_si256(low, high);
+    const __m256i zero = _mm256_setzero_si256();
+
+    if (__builtin_expect(_mm256_testz_si256(any, any), 1)) {
+        return false;
+    }
+
+    for (uint64_t bits = ~mask_bits(_mm256_cmpeq_epi8(low, zero),
+                                    _mm256_cmpeq_epi8(high, zero));
+         bits != 0; bits &= bits - 1)
+    {
+        if (is_call_word(start, p + __builtin_ctzll(bits))) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
 /*
  * A document that is all between start, behind its first brace, and end; the
- * last byte that is not blank is a brace, and there are BLOCK bytes at least.
- * The same as the automaton, only that keys are found by their last letters
- * (counts) and from the braces of their values (objects), so that most
+ * last byte that is not blank is a brace, and there are BLOCK + 3 bytes at
+ * least.  The same as the automaton, only that keys are found by their last
+ * letters (counts) and from the braces of their values (objects), so that most
  * members cost nothing, and that no value is cut.  False: *us is as before,
- * and the automaton has to read it.
+ * and the automaton has to read it.  *calls becomes false when there is no
+ * word of tool calls in it.
  */
 __attribute__((target("avx2,bmi,pclmul,popcnt"))) static bool
-whole_feed(struct hai_usage_scan *us, const uint8_t *start,
-           const uint8_t *end) {
+whole_feed(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *end,
+           bool *calls) {
     /* '{' and '}' at the low four bits that each kind of bracket has */
     const __m256i brackets =
         _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{', 0, '}', 0, 0, 0,
@@ -891,7 +984,6 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start,
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i s_or_r = _mm256_set1_epi8('s');
-    const __m256i slash = _mm256_set1_epi8('\\');
     const __m128i ones = _mm_set1_epi8((char) 0xff);
     const struct hai_usage usage = us->usage;
     const uint8_t *last = end - BLOCK;
@@ -902,19 +994,15 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start,
     uint64_t skip = 0;
     bool escaped = false;
 
+    /* of the first block the bytes in front of it are not read */
+    *calls = has_calls(start, start + 3);
+
     for (;;) {
         __m256i low = _mm256_loadu_si256((const __m256i *) p);
         __m256i high = _mm256_loadu_si256((const __m256i *) (p + 32));
-        __m256i slashes = _mm256_or_si256(_mm256_cmpeq_epi8(low, slash),
-                                          _mm256_cmpeq_epi8(high, slash));
         uint64_t quote = equal_bits(low, high, '"') & fresh;
 
-        if (escaped || !_mm256_testz_si256(slashes, slashes)) {
-            uint64_t backslash = equal_bits(low, high, '\\') >> seen;
-
-            quote &=
-                ~(escaped_bytes(backslash, BLOCK - seen, &escaped) << seen);
-        }
+        quote &= ~(escaped_bits(low, high, seen, &escaped) << seen);
 
         __m128i product =
             _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long) quote), ones, 0);
@@ -924,6 +1012,10 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start,
 
         if (str == UINT64_MAX) {
             goto next; /* the middle of a long string */
+        }
+
+        if (p != start && has_calls(start, p)) {
+            *calls = true;
         }
 
         __m256i low_match = _mm256_cmpeq_epi8(
@@ -974,6 +1066,10 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start,
                 skip = on_open(us, *at) ? 0 : 1;
 
             } else if (!on_close(us, *at)) {
+                if (*at != '}') {
+                    goto not_whole;
+                }
+
                 us->json = JSON_OVER;
                 return true;
             }
@@ -1013,10 +1109,10 @@ static bool try_whole(struct hai_usage_scan *us, const uint8_t *start,
                       const uint8_t *end) {
 #if HAVE_AVX2
     const uint8_t *last = end;
+    bool calls;
 
-    if (us->kind != HAI_USAGE_JSON || end - start < BLOCK
-        || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi")
-        || !__builtin_cpu_supports("pclmul")
+    if (end - start < BLOCK + 3 || !__builtin_cpu_supports("avx2")
+        || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("pclmul")
         || !__builtin_cpu_supports("popcnt"))
     {
         return false;
@@ -1026,7 +1122,15 @@ static bool try_whole(struct hai_usage_scan *us, const uint8_t *start,
         last--; /* ends at the brace before start */
     }
 
-    return last[-1] == '}' && whole_feed(us, start, end);
+    if (last[-1] != '}' || !whole_feed(us, start, end, &calls)) {
+        return false;
+    }
+
+    if (!calls) {
+        hai_calls_end(&us->calls);
+    }
+
+    return true;
 #else
     (void) us, (void) start, (void) end;
 
@@ -1057,7 +1161,7 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
         us->past[0] = *p++;
         us->past_len = 1;
 
-        if (try_whole(us, p, end)) {
+        if (us->kind == HAI_USAGE_JSON && try_whole(us, p, end)) {
             return;
         }
     }
@@ -1106,19 +1210,24 @@ static void json_feed(struct hai_usage_scan *us, const uint8_t *p,
 #if HAVE_AVX2
 
 /*
- * The end of the line at p where the line is all in this piece and neither a
- * key of a count nor the word error is in it; else NULL.  Nothing in such a
- * line, taken by itself, can change what is known.
+ * The end of the line at p where the line is all in this piece, and *words
+ * says what is in it; else NULL.  A line without such words, taken by itself,
+ * cannot change what is known.
  *
- * The keys of counts end in tokens", so the last two letters of both words
- * are the same but for their lowest bits.
+ * Keys of counts end in tokens", the other words in error", calls", call" and
+ * use".  Tables by the low four bits hold the letters that can be the last two
+ * of them.
  */
 __attribute__((target("avx2"))) static const uint8_t *
-find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
-    const __m256i one = _mm256_set1_epi8(1);
+find_telling_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end,
+                 unsigned *words) {
+    const __m256i srle = _mm256_setr_epi8(
+        -1, -1, 'r', 's', -1, 'e', -1, -1, -1, -1, -1, -1, 'l', -1, -1, -1, -1,
+        -1, 'r', 's', -1, 'e', -1, -1, -1, -1, -1, -1, 'l', -1, -1, -1);
+    const __m256i nols = _mm256_setr_epi8(
+        -1, -1, -1, 's', -1, -1, -1, -1, -1, -1, -1, -1, 'l', -1, 'n', 'o', -1,
+        -1, -1, 's', -1, -1, -1, -1, -1, -1, -1, -1, 'l', -1, 'n', 'o');
     const __m256i quote = _mm256_set1_epi8('"');
-    const __m256i s_or_r = _mm256_set1_epi8('s');
-    const __m256i n_or_o = _mm256_set1_epi8('o');
     const __m256i lf = _mm256_set1_epi8('\n');
     const __m256i cr = _mm256_set1_epi8('\r');
 
@@ -1142,8 +1251,8 @@ find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
         __m256i word = _mm256_and_si256(
             _mm256_and_si256(
                 _mm256_cmpeq_epi8(v, quote),
-                _mm256_cmpeq_epi8(_mm256_or_si256(last, one), s_or_r)),
-            _mm256_cmpeq_epi8(_mm256_or_si256(before, one), n_or_o));
+                _mm256_cmpeq_epi8(_mm256_shuffle_epi8(srle, last), last)),
+            _mm256_cmpeq_epi8(_mm256_shuffle_epi8(nols, before), before));
         __m256i eol =
             _mm256_or_si256(_mm256_cmpeq_epi8(v, lf), _mm256_cmpeq_epi8(v, cr));
         uint32_t bits =
@@ -1158,10 +1267,16 @@ find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
                 return at;
             }
 
-            if (at - start < 7 || memcmp(at - 6, "tokens\"", 7) == 0
-                || memcmp(at - 6, "\"error\"", 7) == 0)
-            {
+            if (at - start < 7) {
                 return NULL;
+            }
+
+            if (memcmp(at - 6, "tokens", 6) == 0
+                || memcmp(at - 6, "\"error", 6) == 0) {
+                *words |= WORDS_OF_USAGE;
+
+            } else if (is_call_word(start, at)) {
+                *words |= WORDS_OF_CALLS;
             }
         }
     }
@@ -1173,11 +1288,12 @@ find_dull_eol(const uint8_t *start, const uint8_t *p, const uint8_t *end) {
 
 /*
  * Most events of a stream carry a piece of text and nothing to be read here.
- * The end of the data at p where that is all of an event and dull; else NULL.
+ * The end of the data at p where that is all of an event, and *words says
+ * what is in it; else NULL.
  */
-static const uint8_t *skip_event(const struct hai_usage_scan *us,
+static const uint8_t *find_event(const struct hai_usage_scan *us,
                                  const uint8_t *start, const uint8_t *p,
-                                 const uint8_t *end) {
+                                 const uint8_t *end, unsigned *words) {
 #if HAVE_AVX2
     const uint8_t *eol, *next;
 
@@ -1185,7 +1301,7 @@ static const uint8_t *skip_event(const struct hai_usage_scan *us,
         return NULL;
     }
 
-    eol = find_dull_eol(start, p, end);
+    eol = find_telling_eol(start, p, end, words);
 
     if (eol == NULL) {
         return NULL;
@@ -1199,7 +1315,7 @@ static const uint8_t *skip_event(const struct hai_usage_scan *us,
 
     return next < end && (*next == '\n' || *next == '\r') ? eol : NULL;
 #else
-    (void) us, (void) start, (void) p, (void) end;
+    (void) us, (void) start, (void) p, (void) end, (void) words;
 
     return NULL;
 #endif
@@ -1211,6 +1327,7 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
     static const uint8_t lf = '\n';
     const uint8_t *start = p;
     const uint8_t *eol;
+    unsigned words;
 
     while (p < end) {
         switch (us->line) {
@@ -1227,6 +1344,7 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
                 us->line = *p++ == '\r' ? LINE_CR : LINE_START;
                 us->joined = false;
                 json_reset(us);
+                hai_calls_begin(&us->calls);
                 break;
             }
 
@@ -1261,6 +1379,7 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
 
             if (us->joined) {
                 json_feed(us, &lf, &lf + 1);
+                hai_calls_feed(&us->calls, &lf, 1);
             }
             us->joined = true;
 
@@ -1270,14 +1389,22 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
             break;
 
         default:
-            eol = us->line == LINE_DATA ? skip_event(us, start, p, end) : NULL;
+            words = 0;
+            eol = us->line == LINE_DATA ? find_event(us, start, p, end, &words)
+                                        : NULL;
 
             if (eol == NULL) {
                 eol = hai_sse_find_eol(start, p, end);
+                words =
+                    us->line == LINE_DATA ? WORDS_OF_USAGE | WORDS_OF_CALLS : 0;
+            }
 
-                if (us->line == LINE_DATA) {
-                    json_feed(us, p, eol);
-                }
+            if (words & WORDS_OF_USAGE) {
+                json_feed(us, p, eol);
+            }
+
+            if (words & WORDS_OF_CALLS) {
+                hai_calls_feed(&us->calls, p, (size_t) (eol - p));
             }
 
             p = eol;
@@ -1290,14 +1417,14 @@ static void sse_feed(struct hai_usage_scan *us, const uint8_t *p,
 }
 
 void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind) {
-    memset(us, 0, sizeof(*us));
-
-    us->usage.input_tokens = -1;
-    us->usage.output_tokens = -1;
-    us->usage.cached_tokens = -1;
+    us->usage = (struct hai_usage){
+        .input_tokens = -1, .output_tokens = -1, .cached_tokens = -1};
     us->kind = (uint8_t) kind;
     us->line = LINE_BOF;
+    us->matched = 0;
+    us->joined = false;
 
+    hai_calls_init(&us->calls, kind == HAI_USAGE_SSE);
     json_reset(us);
 }
 
@@ -1320,5 +1447,6 @@ void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n) {
 
     } else if (us->line == LINE_START) {
         json_feed(us, p, end);
+        hai_calls_feed(&us->calls, p, (size_t) (end - p));
     }
 }

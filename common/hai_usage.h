@@ -1,6 +1,6 @@
 /*
- * Reads token usage out of an answer while it streams by.  Nothing is
- * changed, nothing of the answer is kept.
+ * Reads token usage, and which tools are called, out of an answer while it
+ * streams by.  Nothing is changed, nothing of the answer is kept.
  */
 
 #ifndef HAI_USAGE_H
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "hai_calls.h"
 
 /*
  * Values are the last ones seen (providers repeat cumulative values), -1 while
@@ -54,6 +56,8 @@ struct hai_usage_scan {
     uint8_t slot;
     uint8_t past_len;
     uint8_t past[32];
+
+    struct hai_calls_scan calls; /* read calls.calls at any time */
 };
 
 void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind);

@@ -1,15 +1,14 @@
 
 /*
- * The end of every request: counters, and one record of what happened.  Also
+ * The end of every request: counters, and the entries that tell of it.  Also
  * measures what the module's own work costs.  The log phase runs after the
  * request's cleanups; nothing here allocates, waits or fails a request.
  */
 
 
 #include "ngx_http_hoody_ai_module.h"
+#include "ngx_http_hoody_ai_entry.h"
 #include "ngx_http_hoody_ai_zone.h"
-
-#include <openssl/rand.h>
 
 
 /* one request in so many is timed; a power of two */
@@ -19,34 +18,6 @@
 #define NGX_HTTP_HOODY_AI_DENIED     256
 #define NGX_HTTP_HOODY_AI_DENIED_MAX 192
 
-#define NGX_HTTP_HOODY_AI_SOURCE     64
-
-/* ceilings of what comes from outside */
-#define NGX_HTTP_HOODY_AI_EVENT_MODEL        256
-#define NGX_HTTP_HOODY_AI_EVENT_PROVIDER_ID  128
-
-/* names, numbers and texts of a fixed size, of any event */
-#define NGX_HTTP_HOODY_AI_EVENT_FIXED        1280
-
-
-typedef enum {
-    NGX_HTTP_HOODY_AI_SOURCE_ADDR = 0,
-    NGX_HTTP_HOODY_AI_SOURCE_CGROUP,
-    NGX_HTTP_HOODY_AI_SOURCE_UNIX,
-    NGX_HTTP_HOODY_AI_SOURCE_OTHER
-} ngx_http_hoody_ai_source_e;
-
-
-typedef struct {
-    ngx_uint_t    count;               /* 0: free */
-    uint8_t       reason;
-    uint8_t       kind;
-    uint8_t       source_len;
-    uint8_t       container_len;
-    u_char        source[NGX_HTTP_HOODY_AI_SOURCE];
-    u_char        container[HAI_NAME_MAX];
-} ngx_http_hoody_ai_denied_t;
-
 
 static ngx_int_t ngx_http_hoody_ai_stream_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_log_handler(ngx_http_request_t *r);
@@ -55,19 +26,14 @@ static void ngx_http_hoody_ai_log_overhead(ngx_http_hoody_ai_slot_t *slot,
     ngx_uint_t spent);
 static void ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t status);
-static void ngx_http_hoody_ai_log_request(ngx_http_request_t *r,
+static ngx_str_t *ngx_http_hoody_ai_log_outcome(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t status);
-static void ngx_http_hoody_ai_log_revoked(ngx_http_hoody_ai_ctx_t *ctx,
-    ngx_uint_t status);
+static ngx_str_t *ngx_http_hoody_ai_log_error(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t status, ngx_str_t *outcome);
 static void ngx_http_hoody_ai_log_denied(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static void ngx_http_hoody_ai_log_set_source(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_http_hoody_ai_denied_t *d);
-static void ngx_http_hoody_ai_log_flush_denied(ngx_http_hoody_ai_denied_t *d);
-static void ngx_http_hoody_ai_log_registry(ngx_uint_t connected);
-static u_char *ngx_http_hoody_ai_put_eid(u_char *p);
-static u_char *ngx_http_hoody_ai_put_time(u_char *p);
-static u_char *ngx_http_hoody_ai_put_digits(u_char *p, uint64_t n);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -93,6 +59,22 @@ static const u_char
 };
 
 
+/* how many rules led to a refusal */
+
+static const u_char  ngx_http_hoody_ai_depth[NGX_HTTP_HOODY_AI_R_COUNT] = {
+    [NGX_HTTP_HOODY_AI_OK] = 0
+};
+
+
+/* endings that the module itself did not decide */
+
+static ngx_str_t  ngx_http_hoody_ai_aborted = ngx_string("aborted");
+static ngx_str_t  ngx_http_hoody_ai_provider_aborted =
+    ngx_string("provider_aborted");
+static ngx_str_t  ngx_http_hoody_ai_provider_error =
+    ngx_string("provider_error");
+
+
 static ngx_http_hoody_ai_denied_t
     ngx_http_hoody_ai_denied[NGX_HTTP_HOODY_AI_DENIED];
 static ngx_uint_t                  ngx_http_hoody_ai_ndenied;
@@ -107,52 +89,8 @@ static ngx_uint_t                  ngx_http_hoody_ai_turn;
 static ngx_http_hoody_ai_ctx_t    *ngx_http_hoody_ai_timed;
 static uint64_t                    ngx_http_hoody_ai_timed_since;
 
-static u_char                      ngx_http_hoody_ai_eid[16];
-static uint64_t                    ngx_http_hoody_ai_events;
 static ngx_uint_t                  ngx_http_hoody_ai_was_connected;
 static ngx_uint_t                  ngx_http_hoody_ai_was_loaded;
-
-
-/* "name" has the length that "len" says: both are text of the record */
-
-#define ngx_http_hoody_ai_put_name(p, len, name)                              \
-    ngx_cpymem(p, "$" len CRLF name CRLF "$",                                 \
-               sizeof("$" len CRLF name CRLF "$") - 1)
-
-#define ngx_http_hoody_ai_put_const(p, len, name, vlen, value)                \
-    ngx_cpymem(p, "$" len CRLF name CRLF "$" vlen CRLF value CRLF,            \
-               sizeof("$" len CRLF name CRLF "$" vlen CRLF value CRLF) - 1)
-
-
-static ngx_inline u_char *
-ngx_http_hoody_ai_put_bytes(u_char *p, u_char *data, size_t len)
-{
-    if (len < 10) {
-        *p++ = '0' + len;
-
-    } else {
-        p = ngx_http_hoody_ai_put_digits(p, len);
-    }
-
-    *p++ = CR;
-    *p++ = LF;
-    p = ngx_cpymem(p, data, len);
-    *p++ = CR;
-    *p++ = LF;
-
-    return p;
-}
-
-
-static ngx_inline u_char *
-ngx_http_hoody_ai_put_number(u_char *p, uint64_t n)
-{
-    u_char  *q, buf[NGX_INT64_LEN];
-
-    q = ngx_http_hoody_ai_put_digits(buf, n);
-
-    return ngx_http_hoody_ai_put_bytes(p, buf, q - buf);
-}
 
 
 /* has to come before filter_init(): it then runs after that one's filter */
@@ -174,25 +112,6 @@ ngx_http_hoody_ai_log_init(ngx_conf_t *cf)
 
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_hoody_ai_stream_filter;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_hoody_ai_log_start(ngx_cycle_t *cycle)
-{
-    u_char  random[8];
-
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "hoody_ai: RAND_bytes() failed");
-        return NGX_ERROR;
-    }
-
-    (void) ngx_hex_dump(ngx_http_hoody_ai_eid, random, sizeof(random));
-
-    ngx_http_hoody_ai_events = 0;
 
     return NGX_OK;
 }
@@ -299,6 +218,7 @@ ngx_http_hoody_ai_stream_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hoody_ai_log_handler(ngx_http_request_t *r)
 {
+    ngx_str_t                 *outcome, *error;
     ngx_uint_t                 status;
     ngx_http_hoody_ai_ctx_t   *ctx;
     ngx_http_hoody_ai_slot_t  *slot;
@@ -311,7 +231,10 @@ ngx_http_hoody_ai_log_handler(ngx_http_request_t *r)
 
     slot = ngx_http_hoody_ai_worker.slot;
 
-    status = r->err_status ? r->err_status : r->headers_out.status;
+    /* a refusal may have been sent with another status than core wanted */
+
+    status = (r->err_status && !r->header_sent) ? r->err_status
+                                                : r->headers_out.status;
 
     if (ctx->counted) {
         ctx->counted = 0;
@@ -345,7 +268,16 @@ ngx_http_hoody_ai_log_handler(ngx_http_request_t *r)
     }
 
     ngx_http_hoody_ai_log_series(r, ctx, status);
-    ngx_http_hoody_ai_log_request(r, ctx, status);
+
+    outcome = ngx_http_hoody_ai_log_outcome(r, ctx, status);
+    error = ngx_http_hoody_ai_log_error(ctx, status, outcome);
+
+    ngx_http_hoody_ai_entry_request(ctx, status, outcome);
+
+    if (error) {
+        ngx_http_hoody_ai_entry_error(ctx, status, error,
+                                      ngx_http_hoody_ai_depth[ctx->reason] + 1);
+    }
 
     if (ctx->reason == NGX_HTTP_HOODY_AI_R_REVOKED) {
 
@@ -353,7 +285,7 @@ ngx_http_hoody_ai_log_handler(ngx_http_request_t *r)
             ngx_http_hoody_ai_add(slot->revoked_streams, 1);
         }
 
-        ngx_http_hoody_ai_log_revoked(ctx, status);
+        ngx_http_hoody_ai_entry_revoked(ctx, status);
     }
 
     return NGX_OK;
@@ -423,273 +355,60 @@ ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
 }
 
 
-/* digits in pairs would not be faster: numbers here are short */
+/*
+ * How the request ended.  A provider that tells of an error is often hung up
+ * on before its answer ends.
+ */
 
-static u_char *
-ngx_http_hoody_ai_put_digits(u_char *p, uint64_t n)
-{
-    u_char  *q, buf[NGX_INT64_LEN];
-
-    q = buf + NGX_INT64_LEN;
-
-    do {
-        *--q = '0' + n % 10;
-        n /= 10;
-    } while (n);
-
-    return ngx_cpymem(p, q, buf + NGX_INT64_LEN - q);
-}
-
-
-/* 64 random bits of this worker's start and a number */
-
-static u_char *
-ngx_http_hoody_ai_put_eid(u_char *p)
-{
-    u_char      *q;
-    uint64_t     n;
-    ngx_uint_t   i;
-
-    n = ++ngx_http_hoody_ai_events;
-
-    p = ngx_cpymem(p, "$3" CRLF "eid" CRLF "$27" CRLF,
-                   sizeof("$3" CRLF "eid" CRLF "$27" CRLF) - 1);
-    p = ngx_cpymem(p, ngx_http_hoody_ai_eid, 16);
-    *p++ = '-';
-
-    q = p + 10;
-
-    for (i = 0; i < 10; i++) {
-        *--q = "0123456789abcdef"[n & 0xf];
-        n >>= 4;
-    }
-
-    p += 10;
-    *p++ = CR;
-    *p++ = LF;
-
-    return p;
-}
-
-
-static u_char *
-ngx_http_hoody_ai_put_time(u_char *p)
-{
-    ngx_time_t       *tp;
-
-    static size_t     len;
-    static u_char     text[NGX_INT64_LEN + sizeof("$20" CRLF CRLF)];
-    static uint64_t   last;
-
-    tp = ngx_timeofday();
-
-    /* many requests end in the same millisecond, or the same turn at least */
-
-    if (last != (uint64_t) tp->sec * 1000 + tp->msec) {
-        last = (uint64_t) tp->sec * 1000 + tp->msec;
-        len = ngx_http_hoody_ai_put_number(text, last) - text;
-    }
-
-    p = ngx_http_hoody_ai_put_name(p, "2", "ts");
-
-    return ngx_cpymem(p, text, len);
-}
-
-
-static void
-ngx_http_hoody_ai_log_request(ngx_http_request_t *r,
+static ngx_str_t *
+ngx_http_hoody_ai_log_outcome(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t status)
 {
-    size_t                             model_len, id_len;
-    u_char                            *p;
-    ngx_str_t                          reason, *provider;
-    ngx_uint_t                         i, n;
-    struct hai_usage                  *usage;
-    ngx_http_hoody_ai_main_conf_t     *hmcf;
-    ngx_http_hoody_ai_named_secret_t  *ns;
-
-    hmcf = ngx_http_hoody_ai_worker.conf;
-
-    provider = NULL;
-    ns = hmcf->secrets.elts;
-
-    for (i = 0; ctx->secret && i < hmcf->secrets.nelts; i++) {
-        if (ns[i].secret == ctx->secret) {
-            provider = &ns[i].name;
-            break;
-        }
+    if (ctx->reason != NGX_HTTP_HOODY_AI_OK) {
+        return (ngx_str_t *) &ngx_http_hoody_ai_refusals[ctx->reason].reason;
     }
 
-    model_len = ngx_min(ctx->model.len, NGX_HTTP_HOODY_AI_EVENT_MODEL);
-    id_len = ngx_min(ctx->provider_request_id.len,
-                     NGX_HTTP_HOODY_AI_EVENT_PROVIDER_ID);
-
-    p = ngx_http_hoody_ai_event_open(NGX_HTTP_HOODY_AI_EVENT_FIXED
-                                     + ctx->container.len
-                                     + ctx->container_id.len
-                                     + (provider ? provider->len : 0)
-                                     + model_len + id_len);
-    if (p == NULL) {
-        return;
-    }
-
-    p = ngx_http_hoody_ai_put_eid(p);
-    p = ngx_http_hoody_ai_put_const(p, "4", "type", "7", "request");
-    p = ngx_http_hoody_ai_put_time(p);
-
-    p = ngx_http_hoody_ai_put_name(p, "10", "request_id");
-    p = ngx_http_hoody_ai_put_bytes(p, ctx->request_id,
-                                    NGX_HTTP_HOODY_AI_REQUEST_ID_LEN);
-
-    p = ngx_http_hoody_ai_put_name(p, "9", "container");
-    p = ngx_http_hoody_ai_put_bytes(p, ctx->container.data,
-                                    ctx->container.len);
-
-    p = ngx_http_hoody_ai_put_name(p, "12", "container_id");
-    p = ngx_http_hoody_ai_put_bytes(p, ctx->container_id.data,
-                                    ctx->container_id.len);
-
-    n = 6;
-
-    if (ctx->route) {
-        p = ngx_http_hoody_ai_put_name(p, "3", "api");
-        p = ngx_http_hoody_ai_put_bytes(p, (u_char *) ctx->route->api,
-                                        ngx_strlen(ctx->route->api));
-        n++;
-    }
-
-    if (provider) {
-        p = ngx_http_hoody_ai_put_name(p, "8", "provider");
-        p = ngx_http_hoody_ai_put_bytes(p, provider->data, provider->len);
-        n++;
-    }
-
-    if (model_len) {
-        p = ngx_http_hoody_ai_put_name(p, "5", "model");
-        p = ngx_http_hoody_ai_put_bytes(p, ctx->model.data, model_len);
-        n++;
-    }
-
-    p = ngx_http_hoody_ai_put_name(p, "6", "status");
-    p = ngx_http_hoody_ai_put_number(p, status);
-
-    reason = ngx_http_hoody_ai_refusals[ctx->reason].reason;
-
-    if (ctx->reason == NGX_HTTP_HOODY_AI_OK
-        && (status == NGX_HTTP_CLIENT_CLOSED_REQUEST
-            || (ctx->state == NGX_HTTP_HOODY_AI_STREAMING && !ctx->complete
-                && !r->header_only)))
+    if (ctx->from_provider && status < NGX_HTTP_BAD_REQUEST && ctx->usage
+        && ctx->usage->usage.error && !ctx->route->stored)
     {
-        ngx_str_set(&reason, "aborted");
+        return &ngx_http_hoody_ai_provider_error;
     }
 
-    p = ngx_http_hoody_ai_put_name(p, "6", "reason");
-    p = ngx_http_hoody_ai_put_bytes(p, reason.data, reason.len);
-
-    p = ngx_http_hoody_ai_put_name(p, "11", "duration_ms");
-    p = ngx_http_hoody_ai_put_number(p, ngx_current_msec - ctx->started);
-
-    n += 3;
-
-    if (ctx->first_byte) {
-        p = ngx_http_hoody_ai_put_name(p, "7", "ttft_ms");
-        p = ngx_http_hoody_ai_put_number(p, ctx->first_byte - ctx->started);
-        n++;
+    if (ctx->state == NGX_HTTP_HOODY_AI_STREAMING && !ctx->complete
+        && !r->header_only)
+    {
+        return ctx->broken ? &ngx_http_hoody_ai_provider_aborted
+                           : &ngx_http_hoody_ai_aborted;
     }
 
-    usage = ctx->usage ? &ctx->usage->usage : NULL;
+    /* whoever stays until the end has a refusal sent, which has a reason */
 
-    if (usage && usage->reported) {
-
-        if (usage->input_tokens >= 0) {
-            p = ngx_http_hoody_ai_put_name(p, "12", "input_tokens");
-            p = ngx_http_hoody_ai_put_number(p, usage->input_tokens);
-            n++;
-        }
-
-        if (usage->output_tokens >= 0) {
-            p = ngx_http_hoody_ai_put_name(p, "13", "output_tokens");
-            p = ngx_http_hoody_ai_put_number(p, usage->output_tokens);
-            n++;
-        }
-
-        if (usage->cached_tokens >= 0) {
-            p = ngx_http_hoody_ai_put_name(p, "13", "cached_tokens");
-            p = ngx_http_hoody_ai_put_number(p, usage->cached_tokens);
-            n++;
-        }
-
-        p = ngx_http_hoody_ai_put_const(p, "5", "usage", "8", "reported");
-
-    } else {
-        p = ngx_http_hoody_ai_put_const(p, "5", "usage", "4", "none");
+    if (!ctx->from_provider && status >= NGX_HTTP_BAD_REQUEST) {
+        return &ngx_http_hoody_ai_aborted;
     }
 
-    p = ngx_http_hoody_ai_put_name(p, "8", "bytes_in");
-    p = ngx_http_hoody_ai_put_number(p, ctx->bytes_in);
-
-    p = ngx_http_hoody_ai_put_name(p, "9", "bytes_out");
-    p = ngx_http_hoody_ai_put_number(p, ctx->bytes_out);
-
-    n += 3;
-
-    if (id_len) {
-        p = ngx_http_hoody_ai_put_name(p, "19", "provider_request_id");
-        p = ngx_http_hoody_ai_put_bytes(p, ctx->provider_request_id.data,
-                                        id_len);
-        n++;
-    }
-
-    ngx_http_hoody_ai_event_close(p, n * 2);
+    return (ngx_str_t *)
+               &ngx_http_hoody_ai_refusals[NGX_HTTP_HOODY_AI_OK].reason;
 }
 
 
-/* tells that access was taken away; what was used is in the other entry */
+/* NULL: no error, or only that the caller went away */
 
-static void
-ngx_http_hoody_ai_log_revoked(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t status)
+static ngx_str_t *
+ngx_http_hoody_ai_log_error(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t status,
+    ngx_str_t *outcome)
 {
-    u_char      *p;
-    ngx_uint_t   n;
-
-    p = ngx_http_hoody_ai_event_open(NGX_HTTP_HOODY_AI_EVENT_FIXED
-                                     + ctx->container.len
-                                     + ctx->container_id.len);
-    if (p == NULL) {
-        return;
+    if (ctx->reason != NGX_HTTP_HOODY_AI_OK) {
+        return outcome;
     }
 
-    p = ngx_http_hoody_ai_put_eid(p);
-    p = ngx_http_hoody_ai_put_const(p, "4", "type", "7", "revoked");
-    p = ngx_http_hoody_ai_put_time(p);
-
-    p = ngx_http_hoody_ai_put_name(p, "10", "request_id");
-    p = ngx_http_hoody_ai_put_bytes(p, ctx->request_id,
-                                    NGX_HTTP_HOODY_AI_REQUEST_ID_LEN);
-
-    p = ngx_http_hoody_ai_put_name(p, "9", "container");
-    p = ngx_http_hoody_ai_put_bytes(p, ctx->container.data,
-                                    ctx->container.len);
-
-    p = ngx_http_hoody_ai_put_name(p, "12", "container_id");
-    p = ngx_http_hoody_ai_put_bytes(p, ctx->container_id.data,
-                                    ctx->container_id.len);
-
-    n = 8;
-
-    if (ctx->route) {
-        p = ngx_http_hoody_ai_put_name(p, "3", "api");
-        p = ngx_http_hoody_ai_put_bytes(p, (u_char *) ctx->route->api,
-                                        ngx_strlen(ctx->route->api));
-        n++;
+    if (ctx->from_provider && status >= NGX_HTTP_BAD_REQUEST) {
+        return &ngx_http_hoody_ai_provider_error;
     }
 
-    p = ngx_http_hoody_ai_put_name(p, "6", "status");
-    p = ngx_http_hoody_ai_put_number(p, status);
-
-    p = ngx_http_hoody_ai_put_const(p, "6", "reason", "14", "access_revoked");
-
-    ngx_http_hoody_ai_event_close(p, n * 2);
+    return (outcome == &ngx_http_hoody_ai_provider_error
+            || outcome == &ngx_http_hoody_ai_provider_aborted)
+           ? outcome : NULL;
 }
 
 
@@ -792,100 +511,6 @@ ngx_http_hoody_ai_log_set_source(ngx_http_request_t *r,
 }
 
 
-static void
-ngx_http_hoody_ai_log_flush_denied(ngx_http_hoody_ai_denied_t *d)
-{
-    size_t                              len;
-    u_char                             *p, *source;
-    u_char                              text[NGX_INET6_ADDRSTRLEN];
-    ngx_uint_t                          n;
-    const ngx_http_hoody_ai_refusal_t  *rf;
-
-    p = ngx_http_hoody_ai_event_open(NGX_HTTP_HOODY_AI_EVENT_FIXED
-                                     + HAI_NAME_MAX
-                                     + NGX_HTTP_HOODY_AI_SOURCE);
-    if (p == NULL) {
-        return;
-    }
-
-    switch (d->kind) {
-
-    case NGX_HTTP_HOODY_AI_SOURCE_ADDR:
-        source = text;
-        len = ngx_inet_ntop(d->source_len == 4 ? AF_INET : AF_INET6,
-                            d->source, text, NGX_INET6_ADDRSTRLEN);
-        break;
-
-    case NGX_HTTP_HOODY_AI_SOURCE_CGROUP:
-        source = d->source;
-        len = d->source_len;
-        break;
-
-    case NGX_HTTP_HOODY_AI_SOURCE_UNIX:
-        source = (u_char *) "unix";
-        len = sizeof("unix") - 1;
-        break;
-
-    default: /* NGX_HTTP_HOODY_AI_SOURCE_OTHER */
-        source = (u_char *) "other";
-        len = sizeof("other") - 1;
-    }
-
-    rf = &ngx_http_hoody_ai_refusals[d->reason];
-
-    p = ngx_http_hoody_ai_put_eid(p);
-    p = ngx_http_hoody_ai_put_const(p, "4", "type", "6", "denied");
-    p = ngx_http_hoody_ai_put_time(p);
-
-    p = ngx_http_hoody_ai_put_name(p, "6", "source");
-    p = ngx_http_hoody_ai_put_bytes(p, source, len);
-
-    n = 7;
-
-    if (d->container_len) {
-        p = ngx_http_hoody_ai_put_name(p, "9", "container");
-        p = ngx_http_hoody_ai_put_bytes(p, d->container, d->container_len);
-        n++;
-    }
-
-    p = ngx_http_hoody_ai_put_name(p, "6", "status");
-    p = ngx_http_hoody_ai_put_number(p, rf->status);
-
-    p = ngx_http_hoody_ai_put_name(p, "6", "reason");
-    p = ngx_http_hoody_ai_put_bytes(p, rf->reason.data, rf->reason.len);
-
-    p = ngx_http_hoody_ai_put_name(p, "5", "count");
-    p = ngx_http_hoody_ai_put_number(p, d->count);
-
-    ngx_http_hoody_ai_event_close(p, n * 2);
-}
-
-
-static void
-ngx_http_hoody_ai_log_registry(ngx_uint_t connected)
-{
-    u_char  *p;
-
-    p = ngx_http_hoody_ai_event_open(NGX_HTTP_HOODY_AI_EVENT_FIXED);
-    if (p == NULL) {
-        return;
-    }
-
-    p = ngx_http_hoody_ai_put_eid(p);
-    p = ngx_http_hoody_ai_put_const(p, "4", "type", "8", "registry");
-    p = ngx_http_hoody_ai_put_time(p);
-
-    if (connected) {
-        p = ngx_http_hoody_ai_put_const(p, "6", "reason", "14",
-                                        "feed_recovered");
-    } else {
-        p = ngx_http_hoody_ai_put_const(p, "6", "reason", "9", "feed_lost");
-    }
-
-    ngx_http_hoody_ai_event_close(p, 4 * 2);
-}
-
-
 /* once a second, when a worker ends, and before its own status is read */
 
 void
@@ -918,7 +543,7 @@ ngx_http_hoody_ai_log_publish(void)
     if (ngx_http_hoody_ai_was_loaded
         && stat.connected != ngx_http_hoody_ai_was_connected)
     {
-        ngx_http_hoody_ai_log_registry(stat.connected);
+        ngx_http_hoody_ai_entry_registry(stat.connected);
     }
 
     ngx_http_hoody_ai_was_loaded = stat.loaded;
@@ -941,7 +566,7 @@ ngx_http_hoody_ai_log_tick(void)
     for (i = 0; i < NGX_HTTP_HOODY_AI_DENIED; i++) {
 
         if (ngx_http_hoody_ai_denied[i].count) {
-            ngx_http_hoody_ai_log_flush_denied(&ngx_http_hoody_ai_denied[i]);
+            ngx_http_hoody_ai_entry_denied(&ngx_http_hoody_ai_denied[i]);
             ngx_http_hoody_ai_denied[i].count = 0;
         }
     }
@@ -956,7 +581,7 @@ ngx_http_hoody_ai_log_tick(void)
         if (ngx_http_hoody_ai_denied_other[i]) {
             other.reason = i;
             other.count = ngx_http_hoody_ai_denied_other[i];
-            ngx_http_hoody_ai_log_flush_denied(&other);
+            ngx_http_hoody_ai_entry_denied(&other);
             ngx_http_hoody_ai_denied_other[i] = 0;
         }
     }

@@ -9,7 +9,8 @@
  *     precontent  body.c                  ADMITTED -> READING -> READY
  *     content     nginx's proxy; upstream.c adds the key   READY -> SENT
  *     filters     filter.c, error.c
- *     end         revoke.c may end it in any state; log.c accounts
+ *     end         revoke.c may end it in any state; log.c accounts, entry.c
+ *                 writes down
  */
 
 
@@ -179,6 +180,8 @@ typedef struct {
     void                            *output_ctx;
     ngx_int_t                      (*process_header)(ngx_http_request_t *r);
     ngx_int_t                      (*reinit_request)(ngx_http_request_t *r);
+    void                           (*finalize_request)(ngx_http_request_t *r,
+                                                       ngx_int_t rc);
     ngx_buf_t                       *key;      /* points into the vault */
     unsigned                         checked:1; /* this connection may carry */
     unsigned                         wiped:1;
@@ -246,6 +249,7 @@ struct ngx_http_hoody_ai_ctx_s {
     unsigned                         anthropic:1;
     unsigned                         stream:1;
     unsigned                         from_provider:1;
+    unsigned                         broken:1;      /* by the provider */
     unsigned                         provider_id_named:1;
     unsigned                         is_sse:1;
     unsigned                         event_open:1; /* part of it was passed */
@@ -374,7 +378,6 @@ void ngx_http_hoody_ai_zone_stop(ngx_cycle_t *cycle);
 /* ngx_http_hoody_ai_log.c */
 
 ngx_int_t ngx_http_hoody_ai_log_init(ngx_conf_t *cf);
-ngx_int_t ngx_http_hoody_ai_log_start(ngx_cycle_t *cycle);
 void ngx_http_hoody_ai_log_publish(void);
 void ngx_http_hoody_ai_log_tick(void);
 ngx_int_t ngx_http_hoody_ai_timed_access(ngx_http_request_t *r);

@@ -16,6 +16,7 @@
  *     output filter    per write: the last check, nothing goes out unproven
  *     reinit_request   per retry: wrap process_header again
  *     process_header   per read of the response header: mask, then parse
+ *     finalize         once per request: was it the provider who broke off
  */
 
 
@@ -72,6 +73,8 @@ static ngx_int_t ngx_http_hoody_ai_reinit_request(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_process_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_check_answer(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
+static void ngx_http_hoody_ai_finalize_request(ngx_http_request_t *r,
+    ngx_int_t rc);
 
 
 ngx_int_t
@@ -291,9 +294,11 @@ ngx_http_hoody_ai_attach(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 
     hp->process_header = u->process_header;
     hp->reinit_request = u->reinit_request;
+    hp->finalize_request = u->finalize_request;
 
     u->process_header = ngx_http_hoody_ai_process_header;
     u->reinit_request = ngx_http_hoody_ai_reinit_request;
+    u->finalize_request = ngx_http_hoody_ai_finalize_request;
 
     /* an answer goes out as it comes and never to a file */
 
@@ -1082,4 +1087,38 @@ refused:
     (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_ANSWER);
 
     return NGX_ERROR;
+}
+
+
+/*
+ * Core says how the provider's side ended: with a status for what the provider
+ * did, the two of a caller who went away aside.  An error that is not the
+ * caller's connection's is an answer that does not keep to its framing.
+ */
+
+static void
+ngx_http_hoody_ai_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
+{
+    ngx_connection_t         *c;
+    ngx_http_hoody_ai_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hoody_ai_module);
+
+    if (ctx == NULL || ctx->peer == NULL) {
+        return;
+    }
+
+    c = r->connection;
+
+    if (rc == NGX_ERROR) {
+        ctx->broken = !c->error && !c->timedout;
+
+    } else if (rc >= NGX_HTTP_SPECIAL_RESPONSE
+               && rc != NGX_HTTP_REQUEST_TIME_OUT
+               && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
+    {
+        ctx->broken = 1;
+    }
+
+    ctx->peer->finalize_request(r, rc);
 }

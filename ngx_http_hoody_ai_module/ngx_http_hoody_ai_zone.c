@@ -8,6 +8,7 @@
 
 
 #include "ngx_http_hoody_ai_module.h"
+#include "ngx_http_hoody_ai_entry.h"
 #include "ngx_http_hoody_ai_zone.h"
 
 #include <signal.h>
@@ -248,7 +249,7 @@ ngx_http_hoody_ai_zone_start(ngx_cycle_t *cycle)
     w->zone = w->conf->zone->data;
     w->slot = ngx_http_hoody_ai_zone_take_slot(w->zone);
 
-    if (ngx_http_hoody_ai_log_start(cycle) != NGX_OK) {
+    if (ngx_http_hoody_ai_entry_start(cycle) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -1,11 +1,12 @@
-/* SOURCES: common/hai_usage.c common/hai_sse.c */
+/* SOURCES: common/hai_usage.c common/hai_calls.c common/hai_sse.c */
 /* LIBS: -ljansson */
 
 /*
  * The first byte says how the rest is cut and what it is.  Any split gives
  * what the whole gives, on the best code path and on SSE2, also a split behind
  * a brace, where a document seems to end; and where jansson
- * reads the rest as an object, the values are those that its tree has.
+ * reads the rest as an object, the values and the tools that are called are
+ * those that its tree has.
  */
 
 #include <jansson.h>
@@ -31,6 +32,12 @@ static void check(int right) {
     if (!right) {
         abort();
     }
+}
+
+static void same_calls(const struct hai_calls *a, const struct hai_calls *b) {
+    check(a->count == b->count && a->names == b->names);
+    check(a->text_len == b->text_len && a->text_len <= HAI_CALLS_MAX_TEXT);
+    check(memcmp(a->text, b->text, a->text_len) == 0);
 }
 
 static void same(const struct hai_usage *a, const struct hai_usage *b) {
@@ -110,9 +117,112 @@ static void take_top(struct hai_usage *u, json_t *top) {
     }
 }
 
-static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
-                              size_t size) {
+static void add_call(struct hai_calls *calls, const json_t *named) {
+    const char *name = json_string_value(json_object_get(named, "name"));
+    size_t len = name != NULL ? strlen(name) : 0;
+    const char *p = calls->text;
+
+    if (len == 0) {
+        return;
+    }
+
+    calls->count++;
+
+    if (len > HAI_CALLS_MAX_NAME || calls->names == HAI_CALLS_MAX_NAMES
+        || calls->text_len + (calls->names > 0) + len > HAI_CALLS_MAX_TEXT
+        || strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                        "0123456789_.:/-")
+               != len)
+    {
+        return;
+    }
+
+    for (unsigned i = 0; i < calls->names; i++) {
+        size_t n = 0;
+
+        while (p + n < calls->text + calls->text_len && p[n] != ' ') {
+            n++;
+        }
+
+        if (n == len && memcmp(p, name, n) == 0) {
+            return;
+        }
+        p += n + 1;
+    }
+
+    if (calls->names > 0) {
+        calls->text[calls->text_len++] = ' ';
+    }
+    memcpy(calls->text + calls->text_len, name, len);
+    calls->text_len += (uint16_t) len;
+    calls->names++;
+}
+
+static void add_items(struct hai_calls *calls, const json_t *items) {
+    json_t *item;
+    size_t i;
+
+    if (!json_is_array(items)) {
+        return;
+    }
+
+    json_array_foreach(items, i, item) {
+        const char *type = json_string_value(json_object_get(item, "type"));
+
+        if (type != NULL
+            && (strcmp(type, "function_call") == 0
+                || strcmp(type, "custom_tool_call") == 0
+                || strcmp(type, "tool_use") == 0))
+        {
+            add_call(calls, item);
+        }
+    }
+}
+
+/* Members in the order of the text, in which names are listed. */
+static void add_message(struct hai_calls *calls, json_t *message) {
+    const char *key, *kind;
+    json_t *value, *call, *named;
+    size_t i;
+
+    json_object_foreach(message, key, value) {
+        if (strcmp(key, "function_call") == 0) {
+            add_call(calls, value);
+
+        } else if (strcmp(key, "tool_calls") == 0 && json_is_array(value)) {
+            json_array_foreach(value, i, call) {
+                json_object_foreach(call, kind, named) {
+                    if (strcmp(kind, "function") == 0
+                        || strcmp(kind, "custom") == 0) {
+                        add_call(calls, named);
+                    }
+                }
+            }
+        }
+    }
+}
+
+static void add_calls(struct hai_calls *calls, json_t *top) {
+    const char *key;
+    json_t *value, *choice;
+    size_t i;
+
+    json_object_foreach(top, key, value) {
+        if (strcmp(key, "output") == 0 || strcmp(key, "content") == 0) {
+            add_items(calls, value);
+
+        } else if (strcmp(key, "choices") == 0 && json_is_array(value)) {
+            json_array_foreach(value, i, choice) {
+                add_message(calls, json_object_get(choice, "message"));
+            }
+        }
+    }
+}
+
+static void compare_with_tree(const struct hai_usage_scan *us,
+                              const uint8_t *data, size_t size) {
     struct hai_usage expected = {-1, -1, -1, false, false};
+    struct hai_calls calls = {0, 0, 0, ""};
     json_t *top;
 
     /* jansson accepts a NUL behind a number; a minus zero and keys spelled
@@ -131,7 +241,13 @@ static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
 
     if (json_is_object(top)) {
         take_top(&expected, top);
-        same(u, &expected);
+        same(&us->usage, &expected);
+
+        /* names spelled with escapes are left out on purpose */
+        if (memchr(data, '\\', size) == NULL) {
+            add_calls(&calls, top);
+            same_calls(&us->calls.calls, &calls);
+        }
     }
 
     json_decref(top);
@@ -139,8 +255,8 @@ static void compare_with_tree(const struct hai_usage *u, const uint8_t *data,
 
 /* Cut in two behind a brace, at or after a place. */
 static void compare_at_brace(enum hai_usage_kind kind,
-                             const struct hai_usage *u, const uint8_t *data,
-                             size_t size, size_t place) {
+                             const struct hai_usage_scan *whole,
+                             const uint8_t *data, size_t size, size_t place) {
     struct hai_usage_scan us;
 
     while (place < size && data[place] != '}') {
@@ -165,7 +281,8 @@ static void compare_at_brace(enum hai_usage_kind kind,
     free(copy);
     hai_usage_feed(&us, data + place, size - place);
 
-    same(u, &us.usage);
+    same(&whole->usage, &us.usage);
+    same_calls(&whole->calls.calls, &us.calls.calls);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -191,10 +308,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t end = hai_sse_feed(&ends_whole, data, size);
 
     if (kind == HAI_USAGE_JSON) {
-        compare_with_tree(&whole.usage, data, size);
+        compare_with_tree(&whole, data, size);
     }
 
-    compare_at_brace(kind, &whole.usage, data, size, size * cut / 128);
+    compare_at_brace(kind, &whole, data, size, size * cut / 128);
 
     hai_usage_init(&pieces, kind);
     sse2_usage_init(&sse2, kind);
@@ -230,6 +347,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
     same(&whole.usage, &pieces.usage);
     same(&whole.usage, &sse2.usage);
+    same_calls(&whole.calls.calls, &pieces.calls.calls);
+    same_calls(&whole.calls.calls, &sse2.calls.calls);
     check(passed == end && ends.in_event == ends_whole.in_event);
 
     return 0;

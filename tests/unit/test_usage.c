@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_usage.c common/hai_sse.c */
+/* SOURCES: common/hai_usage.c common/hai_calls.c common/hai_sse.c */
 /* LIBS: -lcmocka */
 
 /*
