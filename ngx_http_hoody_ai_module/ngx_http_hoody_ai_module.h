@@ -149,6 +149,7 @@ typedef struct {
     ngx_http_complex_value_t        *credential;    /* NULL: none */
     ngx_http_hoody_ai_secret_t      *secret;        /* constant credential */
     ngx_flag_t                       insecure;
+    ngx_http_core_loc_conf_t        *rules_location;
     ngx_uint_t                       model_prefix;
     off_t                            max_body;
     ngx_msec_t                       wait;
@@ -159,6 +160,29 @@ typedef struct {
 
 #define NGX_HTTP_HOODY_AI_PREFIX_KEEP   0
 #define NGX_HTTP_HOODY_AI_PREFIX_STRIP  1
+
+
+/* what the rule engine is asked, and what came of it (metrics) */
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_ASK_PLAN = 0,
+    NGX_HTTP_HOODY_AI_ASK_BODY,
+    NGX_HTTP_HOODY_AI_ASKS
+} ngx_http_hoody_ai_question_e;
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_Q_UNCHANGED = 0,
+    NGX_HTTP_HOODY_AI_Q_CHANGED,
+    NGX_HTTP_HOODY_AI_Q_PLAN,
+    NGX_HTTP_HOODY_AI_Q_BLOCKED,
+    NGX_HTTP_HOODY_AI_Q_SHAPE,
+    NGX_HTTP_HOODY_AI_Q_EPOCH,
+    NGX_HTTP_HOODY_AI_Q_TIMEOUT,
+    NGX_HTTP_HOODY_AI_Q_UNAVAILABLE,
+    NGX_HTTP_HOODY_AI_Q_UNUSABLE,
+    NGX_HTTP_HOODY_AI_Q_CANCELED,
+    NGX_HTTP_HOODY_AI_QS
+} ngx_http_hoody_ai_outcome_e;
 
 
 /* who moves on: see each line */
@@ -250,7 +274,8 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_chain_t                     *spent;    /* core's, not given back */
     struct hai_sse                   sse;
     struct hai_usage_scan           *usage;
-    ngx_str_t                        error_message; /* inside of a JSON string */
+    ngx_str_t                        error_message; /* as JSON has it */
+    ngx_str_t                        error_json;    /* instead of ours */
     ngx_str_t                        error_body;
     off_t                            bytes_out;
     ngx_msec_t                       started;
@@ -375,6 +400,7 @@ ngx_int_t ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
 
 char *ngx_http_hoody_ai_set_rules(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+/* has to come after filter_init(): a question's answer stops before it */
 ngx_int_t ngx_http_hoody_ai_rules_init(ngx_conf_t *cf);
 ngx_int_t ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts);
@@ -385,6 +411,12 @@ ngx_int_t ngx_http_hoody_ai_rules_failed(ngx_http_request_t *r,
 void ngx_http_hoody_ai_rules_stop(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 void ngx_http_hoody_ai_rules_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+
+
+/* ngx_http_hoody_ai_plan.c */
+
+ngx_int_t ngx_http_hoody_ai_plan_init(void);
+void ngx_http_hoody_ai_plan_done(void);
 
 
 /* ngx_http_hoody_ai_upstream.c */
@@ -453,6 +485,10 @@ void ngx_http_hoody_ai_log_publish(void);
 void ngx_http_hoody_ai_log_tick(void);
 ngx_int_t ngx_http_hoody_ai_timed_access(ngx_http_request_t *r);
 ngx_int_t ngx_http_hoody_ai_timed_precontent(ngx_http_request_t *r);
+/* the request waits: what passes until its handler is called is not ours */
+void ngx_http_hoody_ai_log_pause(ngx_http_hoody_ai_ctx_t *ctx);
+/* nanoseconds */
+uint64_t ngx_http_hoody_ai_clock(void);
 
 
 /* ngx_http_hoody_ai_event.c */
