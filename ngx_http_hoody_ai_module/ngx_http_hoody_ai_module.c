@@ -25,6 +25,9 @@
 
 #define NGX_HTTP_HOODY_AI_HEADER_BUFFER  2048
 
+/* bytes that the changes of one body may insert */
+#define NGX_HTTP_HOODY_AI_EDITS_TEXT  (8 * 1024 * 1024)
+
 
 static void *ngx_http_hoody_ai_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_hoody_ai_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -37,6 +40,12 @@ static ngx_int_t ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
 static ngx_int_t ngx_http_hoody_ai_check_listeners(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
+static ngx_int_t ngx_http_hoody_ai_check_rules(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf);
+static ngx_int_t ngx_http_hoody_ai_check_engine(ngx_conf_t *cf,
+    ngx_http_core_loc_conf_t *clcf, ngx_str_t *uri);
+static ngx_http_core_loc_conf_t *ngx_http_hoody_ai_find_location(
+    ngx_http_core_loc_conf_t *clcf, ngx_str_t *uri);
 static ngx_module_t *ngx_http_hoody_ai_find_module(ngx_conf_t *cf,
     char *name);
 static char *ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -101,6 +110,13 @@ static ngx_command_t  ngx_http_hoody_ai_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_hoody_ai_loc_conf_t, stored),
+      NULL },
+
+    { ngx_string("hoody_ai_rules"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_hoody_ai_set_rules,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
       NULL },
 
     { ngx_string("hoody_ai_model_prefix"),
@@ -226,6 +242,7 @@ ngx_http_hoody_ai_ctx_cleanup(void *data)
 {
     ngx_http_hoody_ai_ctx_t  *ctx = data;
 
+    ngx_http_hoody_ai_rules_cleanup(ctx);
     ngx_http_hoody_ai_body_cleanup(ctx);
     ngx_http_hoody_ai_live_remove(ctx);
     ngx_http_hoody_ai_upstream_cleanup(ctx);
@@ -330,12 +347,14 @@ ngx_http_hoody_ai_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     hlcf->secret = NULL;
+     *     hlcf->rules_location = NULL;
      *     hlcf->prefix = { 0, NULL };
      *     hlcf->listener_container = { 0, NULL };
      */
 
     hlcf->enable = NGX_CONF_UNSET;
     hlcf->stored = NGX_CONF_UNSET;
+    hlcf->rules = NGX_CONF_UNSET_PTR;
     hlcf->credential = NGX_CONF_UNSET_PTR;
     hlcf->insecure = NGX_CONF_UNSET;
     hlcf->model_prefix = NGX_CONF_UNSET_UINT;
@@ -377,6 +396,7 @@ ngx_http_hoody_ai_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->enable, prev->enable, 0);
     ngx_conf_merge_value(conf->stored, prev->stored, 0);
+    ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_uint_value(conf->model_prefix, prev->model_prefix,
                               NGX_HTTP_HOODY_AI_PREFIX_KEEP);
     ngx_conf_merge_off_value(conf->max_body, prev->max_body,
@@ -640,6 +660,169 @@ ngx_http_hoody_ai_check_listeners(ngx_conf_t *cf,
     }
 
     return NGX_OK;
+}
+
+
+/* the location that each "hoody_ai_rules" names, in its own server */
+
+static ngx_int_t
+ngx_http_hoody_ai_check_rules(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf)
+{
+    ngx_uint_t                     i;
+    ngx_http_conf_ctx_t           *ctx;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_core_srv_conf_t      *cscf;
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
+
+    ctx = hmcf->locations.elts;
+
+    for (i = 0; i < hmcf->locations.nelts; i++) {
+
+        hlcf = ctx[i].loc_conf[ngx_http_hoody_ai_module.ctx_index];
+
+        if (hlcf->rules == NULL) {
+            continue;
+        }
+
+        cscf = ctx[i].srv_conf[ngx_http_core_module.ctx_index];
+        clcf = cscf->ctx->loc_conf[ngx_http_core_module.ctx_index];
+
+        clcf = ngx_http_hoody_ai_find_location(clcf, &hlcf->rules->uri);
+
+        if (ngx_http_hoody_ai_check_engine(cf, clcf, &hlcf->rules->uri)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        hlcf->rules_location = clcf;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * What the way to the rule engine needs is set here, whatever the
+ * administrator wrote: no header of a caller, nothing in a file, and the
+ * answer as it was given.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_check_engine(ngx_conf_t *cf, ngx_http_core_loc_conf_t *clcf,
+    ngx_str_t *uri)
+{
+    ngx_module_t              *fastcgi;
+    ngx_http_upstream_conf_t  *ucf;
+
+    fastcgi = ngx_http_hoody_ai_find_module(cf, "ngx_http_fastcgi_module");
+
+    if (clcf == NULL || fastcgi == NULL || !clcf->internal) {
+        goto invalid;
+    }
+
+    /* it begins with its upstream part, as that of the proxy module does */
+
+    ucf = clcf->loc_conf[fastcgi->ctx_index];
+
+    if (ucf->upstream == NULL) {
+        goto invalid;
+    }
+
+#if (NGX_HTTP_CACHE)
+    if (ucf->cache == 1) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"fastcgi_cache\" in location \"%V\" would keep "
+                      "answers, which \"hoody_ai_rules\" forbids", uri);
+        return NGX_ERROR;
+    }
+#endif
+
+    if (ucf->store > 0 || ucf->store_lengths) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"fastcgi_store\" in location \"%V\" would keep "
+                      "answers, which \"hoody_ai_rules\" forbids", uri);
+        return NGX_ERROR;
+    }
+
+    clcf->client_max_body_size = 0;
+
+    ucf->pass_request_headers = 0;
+    ucf->pass_request_body = 1;
+    ucf->request_buffering = 1;
+    ucf->buffering = 1;
+    ucf->max_temp_file_size = 0;
+    ucf->limit_rate = 0;
+    ucf->intercept_errors = 0;
+    ucf->ignore_client_abort = 0;
+    ucf->ignore_headers |= NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT
+                           |NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES
+                           |NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE
+                           |NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
+                           |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET;
+
+    return NGX_OK;
+
+invalid:
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                  "\"hoody_ai_rules\" names \"%V\": it needs a location of "
+                  "exactly this name in the same server, with \"internal\" "
+                  "and \"fastcgi_pass\"", uri);
+
+    return NGX_ERROR;
+}
+
+
+/* searches a server's tree of exact and prefix locations as core does */
+
+static ngx_http_core_loc_conf_t *
+ngx_http_hoody_ai_find_location(ngx_http_core_loc_conf_t *clcf,
+    ngx_str_t *uri)
+{
+    size_t                          len, n;
+    u_char                         *p;
+    ngx_int_t                       rc;
+    ngx_http_location_tree_node_t  *node;
+
+    node = clcf->static_locations;
+    p = uri->data;
+    len = uri->len;
+
+    while (node) {
+
+        n = ngx_min(len, (size_t) node->len);
+
+        rc = ngx_filename_cmp(p, node->name, n);
+
+        if (rc != 0) {
+            node = (rc < 0) ? node->left : node->right;
+            continue;
+        }
+
+        if (len > (size_t) node->len) {
+
+            if (node->inclusive) {
+                node = node->tree;
+                p += n;
+                len -= n;
+
+            } else {
+                node = node->right;
+            }
+
+            continue;
+        }
+
+        if (len == (size_t) node->len) {
+            return node->exact ? node->exact : node->inclusive;
+        }
+
+        node = node->left;
+    }
+
+    return NULL;
 }
 
 
@@ -1024,7 +1207,8 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
     }
 
     if (ngx_http_hoody_ai_check_proxy(cf, hmcf) != NGX_OK
-        || ngx_http_hoody_ai_check_listeners(cf, hmcf) != NGX_OK)
+        || ngx_http_hoody_ai_check_listeners(cf, hmcf) != NGX_OK
+        || ngx_http_hoody_ai_check_rules(cf, hmcf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -1060,7 +1244,8 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
     ngx_http_top_request_body_filter = ngx_http_hoody_ai_request_body_filter;
 
     if (ngx_http_hoody_ai_log_init(cf) != NGX_OK
-        || ngx_http_hoody_ai_filter_init(cf) != NGX_OK)
+        || ngx_http_hoody_ai_filter_init(cf) != NGX_OK
+        || ngx_http_hoody_ai_rules_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -1135,7 +1320,14 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    hai_edits_init(&ngx_http_hoody_ai_worker.edits,
+                   NGX_HTTP_HOODY_AI_EDITS_TEXT);
+
     ngx_http_hoody_ai_live_init();
+
+    if (ngx_http_hoody_ai_plan_init() != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_http_hoody_ai_worker.replica = ngx_http_hoody_ai_replica_start(cycle,
                                              &hmcf->redis, &hmcf->server,
@@ -1152,6 +1344,7 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_hoody_ai_plan_done();
     ngx_http_hoody_ai_zone_stop(cycle);
 
     if (ngx_http_hoody_ai_worker.replica) {
@@ -1160,6 +1353,8 @@ ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
     }
 
     ngx_http_hoody_ai_live_done();
+
+    hai_edits_free(&ngx_http_hoody_ai_worker.edits);
 
     hai_json_free(ngx_http_hoody_ai_worker.scanner);
     ngx_http_hoody_ai_worker.scanner = NULL;
