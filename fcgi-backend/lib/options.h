@@ -30,6 +30,7 @@ struct hai_option {
     const char *arg; /* what --help calls the value: "FILE" */
     const char *help;
     long min, max; /* of a number */
+    char letter;   /* a short name, or 0 */
 };
 
 struct hai_program {
