@@ -13,21 +13,21 @@
 
 /* not globally reachable, or no single host: RFC 6890 and its successors */
 static const struct hai_cidr special4[] = {
-    {AF_INET, {0}, 8},              /* this network */
-    {AF_INET, {10}, 8},             /* private */
-    {AF_INET, {100, 64}, 10},       /* carrier-grade NAT */
-    {AF_INET, {127}, 8},            /* loopback */
-    {AF_INET, {169, 254}, 16},      /* link-local, metadata services */
-    {AF_INET, {172, 16}, 12},       /* private */
-    {AF_INET, {192, 0, 0}, 24},     /* protocol assignments */
-    {AF_INET, {192, 0, 2}, 24},     /* documentation */
-    {AF_INET, {192, 88, 99}, 24},   /* 6to4 relays */
-    {AF_INET, {192, 168}, 16},      /* private */
-    {AF_INET, {198, 18}, 15},       /* benchmarks */
-    {AF_INET, {198, 51, 100}, 24},  /* documentation */
-    {AF_INET, {203, 0, 113}, 24},   /* documentation */
-    {AF_INET, {224}, 4},            /* multicast */
-    {AF_INET, {240}, 4},            /* reserved, broadcast */
+    {AF_INET, {0}, 8},             /* this network */
+    {AF_INET, {10}, 8},            /* private */
+    {AF_INET, {100, 64}, 10},      /* carrier-grade NAT */
+    {AF_INET, {127}, 8},           /* loopback */
+    {AF_INET, {169, 254}, 16},     /* link-local, metadata services */
+    {AF_INET, {172, 16}, 12},      /* private */
+    {AF_INET, {192, 0, 0}, 24},    /* protocol assignments */
+    {AF_INET, {192, 0, 2}, 24},    /* documentation */
+    {AF_INET, {192, 88, 99}, 24},  /* 6to4 relays */
+    {AF_INET, {192, 168}, 16},     /* private */
+    {AF_INET, {198, 18}, 15},      /* benchmarks */
+    {AF_INET, {198, 51, 100}, 24}, /* documentation */
+    {AF_INET, {203, 0, 113}, 24},  /* documentation */
+    {AF_INET, {224}, 4},           /* multicast */
+    {AF_INET, {240}, 4},           /* reserved, broadcast */
 };
 
 static const struct hai_cidr global6 = {AF_INET6, {0x20}, 3};
@@ -44,7 +44,7 @@ static const struct hai_cidr special6[] = {
 static const struct hai_cidr carriers6[] = {
     {AF_INET6, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96}, /* mapped */
     {AF_INET6, {0x00, 0x64, 0xff, 0x9b}, 96},                   /* NAT64 */
-    {AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48},       /* local NAT64 */
+    {AF_INET6, {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, /* local NAT64 */
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
@@ -111,8 +111,7 @@ int hai_cidr_parse(struct hai_cidr *cidr, const char *text, const char **why) {
     cidr->bits = max;
 
     if (text[len] == '/'
-        && prefix_length(text + len + 1, max, &cidr->bits) != 0)
-    {
+        && prefix_length(text + len + 1, max, &cidr->bits) != 0) {
         *why = "bad length of the prefix";
         return -1;
     }
@@ -126,17 +125,15 @@ int hai_cidr_parse(struct hai_cidr *cidr, const char *text, const char **why) {
     return 0;
 }
 
-static enum hai_address_verdict judge6(const uint8_t *byte,
-                                       const struct hai_cidr *allowed,
-                                       size_t n) {
+static enum hai_address_verdict
+judge6(const uint8_t *byte, const struct hai_cidr *allowed, size_t n) {
     if (within_any(allowed, n, AF_INET6, byte)) {
         return HAI_ADDRESS_ALLOWED;
     }
 
     if (within_any(carriers6, COUNT(carriers6), AF_INET6, byte)) {
-        return within_any(allowed, n, AF_INET, byte + 12)
-                   ? HAI_ADDRESS_ALLOWED
-                   : HAI_ADDRESS_REFUSED;
+        return within_any(allowed, n, AF_INET, byte + 12) ? HAI_ADDRESS_ALLOWED
+                                                          : HAI_ADDRESS_REFUSED;
     }
 
     if (!within(&global6, AF_INET6, byte)

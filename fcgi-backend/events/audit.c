@@ -22,8 +22,8 @@ static int failed(const struct hai_audit *audit, const char *what, char *error,
 
 /* Readable too, because begin() looks at the last byte. */
 static int open_file(const char *path, char *error, size_t size) {
-    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK,
-                  0640);
+    int fd =
+        open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640);
     struct stat st;
 
     if (fd == -1) {
@@ -93,8 +93,7 @@ int hai_audit_begin(struct hai_audit *audit, char *error, size_t size) {
     }
 
     if (fstat(audit->fd, &st) != 0
-        || (st.st_size > 0
-            && pread(audit->fd, &last, 1, st.st_size - 1) != 1))
+        || (st.st_size > 0 && pread(audit->fd, &last, 1, st.st_size - 1) != 1))
     {
         failed(audit, "read", error, size);
         unlock(audit);

@@ -51,7 +51,7 @@ struct hai_slice hai_entry_get(const struct hai_entry *entry,
     for (size_t i = 0; i < entry->fields->elements; i += 2) {
         const redisReply *key = entry->fields->element[i];
 
-        if (hai_slice_is((struct hai_slice) {key->str, key->len}, name)) {
+        if (hai_slice_is((struct hai_slice){key->str, key->len}, name)) {
             value.data = entry->fields->element[i + 1]->str;
             value.len = entry->fields->element[i + 1]->len;
             break;

@@ -12,7 +12,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#define HAI_ENTRY_TEXT 1024    /* bytes of a field in an audit line or payload */
+#define HAI_ENTRY_TEXT 1024 /* bytes of a field in an audit line or payload */
 #define HAI_ENTRY_MESSAGE 4096 /* of the field "message" */
 
 struct hai_entry {

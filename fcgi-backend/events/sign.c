@@ -110,8 +110,8 @@ void hai_hook_secret_wipe(struct hai_hook_secret *secret) {
     secret->len = 0;
 }
 
-int hai_sign(const struct hai_hook_secret *secret, const void *body,
-             size_t len, char out[HAI_SIGNATURE_SIZE]) {
+int hai_sign(const struct hai_hook_secret *secret, const void *body, size_t len,
+             char out[HAI_SIGNATURE_SIZE]) {
     static const char hex[] = "0123456789abcdef";
     unsigned char mac[EVP_MAX_MD_SIZE];
     unsigned int n = 0;

@@ -25,11 +25,12 @@ int hai_hook_secret_read(struct hai_hook_secret *secret, const char *path,
 /* Forgets it. */
 void hai_hook_secret_wipe(struct hai_hook_secret *secret);
 
-#define HAI_SIGNATURE_SIZE sizeof("sha256=" \
-    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+#define HAI_SIGNATURE_SIZE                                                     \
+    sizeof("sha256="                                                           \
+           "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
 
 /* "sha256=" and the HMAC-SHA256 in hex.  0, or -1 (OpenSSL). */
-int hai_sign(const struct hai_hook_secret *secret, const void *body,
-             size_t len, char out[HAI_SIGNATURE_SIZE]);
+int hai_sign(const struct hai_hook_secret *secret, const void *body, size_t len,
+             char out[HAI_SIGNATURE_SIZE]);
 
 #endif

@@ -16,23 +16,49 @@
 static const char commit[] =
     "local seen = ARGV[3] ~= '' and redis.call('ZSCORE', KEYS[4], ARGV[3])\n"
     "if not seen then\n"
-    "  if ARGV[5] ~= '' then\n"
-    "    redis.call('HSET', KEYS[3], ARGV[2], ARGV[5])\n"
-    "    redis.call('ZADD', KEYS[2], ARGV[4], ARGV[2])\n"
-    "  end\n"
-    "  local i = 6\n"
-    "  while i <= #ARGV do\n"
-    "    local n = tonumber(ARGV[i])\n"
-    "    redis.call('XADD', KEYS[1], 'MAXLEN', '~', " NUMBER(HAI_EVENTS_MAX) ","
-    " '*', unpack(ARGV, i + 1, i + n))\n"
-    "    i = i + n + 1\n"
-    "  end\n"
-    "  if ARGV[3] ~= '' then\n"
-    "    redis.call('ZADD', KEYS[4], ARGV[4], ARGV[3])\n"
-    "  end\n"
-    "end\n"
-    "redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])\n"
-    "return 1\n";
+    "  if ARGV[5] ~= '' and"
+    " redis.call('ZCARD', KEYS[2]) >= " NUMBER(
+        HAI_RETRY_MAX) " then\n"
+                       "    local d = cjson.decode(ARGV[5])\n"
+                       "    redis.call('XADD', KEYS[5], 'MAXLEN', '~', " NUMBER(
+                           HAI_DEAD_MAX) ","
+                                         " '*', 'id', ARGV[2], 'eid', ARGV[3], "
+                                         "'rule', d.rule, 'attempts', 0,"
+                                         " 'error', 'too many deliveries "
+                                         "wait', 'ts', ARGV[4],"
+                                         " 'payload', d.payload)\n"
+                                         "  elseif ARGV[5] ~= '' then\n"
+                                         "    redis.call('HSET', KEYS[3], "
+                                         "ARGV[2], ARGV[5])\n"
+                                         "    redis.call('ZADD', KEYS[2], "
+                                         "ARGV[4], ARGV[2])\n"
+                                         "  end\n"
+                                         "  local i = 6\n"
+                                         "  while i <= #ARGV do\n"
+                                         "    local n = tonumber(ARGV[i])\n"
+                                         "    redis.call('XADD', KEYS[1], "
+                                         "'MAXLEN', '~', " NUMBER(
+                                             HAI_EVENTS_MAX) ","
+                                                             " '*', "
+                                                             "unpack(ARGV, i + "
+                                                             "1, i + n))\n"
+                                                             "    i = i + n + "
+                                                             "1\n"
+                                                             "  end\n"
+                                                             "  if ARGV[3] ~= "
+                                                             "'' then\n"
+                                                             "    "
+                                                             "redis.call('ZADD'"
+                                                             ", KEYS[4], "
+                                                             "ARGV[4], "
+                                                             "ARGV[3])\n"
+                                                             "  end\n"
+                                                             "end\n"
+                                                             "redis.call('XACK'"
+                                                             ", KEYS[1], "
+                                                             "ARGV[1], "
+                                                             "ARGV[2])\n"
+                                                             "return 1\n";
 
 /* KEYS: retry, data.  ARGV: now, lease, max.  An id without data is nobody's:
  * it goes. */
@@ -69,23 +95,25 @@ static const char settle[] =
     "  return 1\n"
     "end\n"
     "if ARGV[3] == 'dead' then\n"
-    "  redis.call('XADD', KEYS[3], 'MAXLEN', '~', " NUMBER(HAI_DEAD_MAX) ", '*',"
-    " unpack(ARGV, 4))\n"
-    "end\n"
-    "redis.call('ZREM', KEYS[1], ARGV[1])\n"
-    "redis.call('HDEL', KEYS[2], ARGV[1])\n"
-    "return 1\n";
+    "  redis.call('XADD', KEYS[3], 'MAXLEN', '~', " NUMBER(
+        HAI_DEAD_MAX) ", '*',"
+                      " unpack(ARGV, 4))\n"
+                      "end\n"
+                      "redis.call('ZREM', KEYS[1], ARGV[1])\n"
+                      "redis.call('HDEL', KEYS[2], ARGV[1])\n"
+                      "return 1\n";
 
 void hai_store_commit(struct hai_args *args, const struct hai_worker *w,
                       struct hai_slice id, struct hai_slice eid,
                       const char *delivery, const struct hai_args *derived) {
     hai_args_str(args, "EVAL");
     hai_args_str(args, commit);
-    hai_args_num(args, 4);
+    hai_args_num(args, 5);
     hai_args_str(args, w->events);
     hai_args_str(args, w->retry);
     hai_args_str(args, w->retry_data);
     hai_args_str(args, w->seen);
+    hai_args_str(args, w->dead);
     hai_args_str(args, HAI_GROUP);
     hai_args_add(args, id.data, id.len);
     hai_args_add(args, eid.data, eid.len);
@@ -106,6 +134,28 @@ void hai_store_forget(struct hai_args *args, const struct hai_worker *w) {
     hai_args_str(args, w->seen);
     hai_args_num(args, hai_now() - HAI_SEEN_MS);
     hai_args_str(args, "-" NUMBER(HAI_SEEN_MAX));
+}
+
+void hai_store_tidy(struct hai_args *args, const struct hai_worker *w,
+                    const char *consumer, uint64_t idle_ms) {
+    /* each consumer: name, n, pending, n, idle, n */
+    static const char script[] =
+        "local list = redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])\n"
+        "for _, c in ipairs(list) do\n"
+        "  if c[4] == 0 and (c[2] == ARGV[2] or c[6] > tonumber(ARGV[3])) "
+        "then\n"
+        "    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], c[2])\n"
+        "  end\n"
+        "end\n"
+        "return 1\n";
+
+    hai_args_str(args, "EVAL");
+    hai_args_str(args, script);
+    hai_args_num(args, 1);
+    hai_args_str(args, w->events);
+    hai_args_str(args, HAI_GROUP);
+    hai_args_str(args, consumer);
+    hai_args_num(args, idle_ms);
 }
 
 void hai_store_take(struct hai_args *args, const struct hai_worker *w,

@@ -20,7 +20,7 @@
 
 /*
  * The end of an entry.  Unless its eid was acted upon before: the delivery is
- * put on the retry list (due now), the derived entries are appended, the eid
+ * put on the retry list (due now; a dead letter where that is full), the derived entries are appended, the eid
  * is noted.  In any case: the entry is acknowledged.
  *
  * delivery: JSON, or NULL.  derived: for each entry the number of its words
@@ -32,6 +32,11 @@ void hai_store_commit(struct hai_args *args, const struct hai_worker *w,
 
 /* Drops eids that are too old or too many. */
 void hai_store_forget(struct hai_args *args, const struct hai_worker *w);
+
+/* Removes consumers that owe nothing: this one, and all that have not been
+ * heard of for so long. */
+void hai_store_tidy(struct hai_args *args, const struct hai_worker *w,
+                    const char *consumer, uint64_t idle_ms);
 
 /*
  * Leases deliveries that are due, at most max of them, until `lease`.  The

@@ -11,8 +11,8 @@
 /* Parts that may hold a secret. */
 static CURLUcode strip(CURLU *u) {
     static const CURLUPart parts[] = {
-        CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY,
-        CURLUPART_FRAGMENT,
+        CURLUPART_USER,  CURLUPART_PASSWORD, CURLUPART_OPTIONS,
+        CURLUPART_QUERY, CURLUPART_FRAGMENT,
     };
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

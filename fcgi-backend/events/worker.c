@@ -82,8 +82,7 @@ void hai_worker_pause(struct hai_worker *w, unsigned ms) {
     }
 
     pthread_mutex_lock(&w->lock);
-    while (!w->stop
-           && pthread_cond_timedwait(&w->woken, &w->lock, &until) == 0)
+    while (!w->stop && pthread_cond_timedwait(&w->woken, &w->lock, &until) == 0)
     {
         /* woken for something else */
     }

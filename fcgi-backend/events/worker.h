@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "audit.h"
 #include "lib/redis.h"
 #include "lib/rules.h"
 
@@ -40,13 +41,15 @@ struct hai_worker {
     char *overlay;
     char *container; /* prefix of */
 
-    CURLM *multi; /* of the thread deliver; others only wake it */
+    struct hai_audit audit; /* open where there is a file; the reader's */
+    CURLM *multi;           /* of the thread deliver; others only wake it */
 
     pthread_mutex_t lock;
     pthread_cond_t woken;
     bool stop;
     bool reopen;             /* the audit log */
     bool reload;             /* the rules */
+    bool handed_over;        /* something new on the retry list */
     struct hai_rules *rules; /* NULL until both parts were read once */
 };
 
