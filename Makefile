@@ -41,12 +41,21 @@ export NGINX_SRC BUILD CC FUZZ_TIME
 
 
 # Programs: one line each, and below its folder and its libraries.  Each
-# one is given the objects of common/.
+# one is given the objects of common/, and what it uses of fcgi-backend/lib/.
 
 PROGRAMS = hoody-ai-sample-provider
 
 hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
+
+hoody-ai_DIR = fcgi-backend/cli
+hoody-ai_LIBS = -ljansson -lcrypto -lpthread
+
+hoody-ai-rules_DIR = fcgi-backend/rules
+hoody-ai-rules_LIBS = -lfcgi -ljansson -lhiredis -lcrypto -lpthread
+
+hoody-ai-events_DIR = fcgi-backend/events
+hoody-ai-events_LIBS = -lcurl -ljansson -lhiredis -lcrypto -lpthread
 
 
 MODULE = $(BUILD)/ngx_http_hoody_ai_module.so
@@ -60,6 +69,10 @@ $(shell mkdir -p $(BUILD); echo '$(CC) $(NGINX) $(NGINX_SRC) $(CFLAGS)' \
     > $(ASKED))
 
 COMMON_OBJS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard common/*.c))
+
+# an archive, so that a program takes only what it needs, and its libraries
+BACKEND = $(BUILD)/libhoody-ai.a
+BACKEND_OBJS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard fcgi-backend/lib/*.c))
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/unit/%, \
     $(wildcard tests/unit/test_*.c))
@@ -88,10 +101,15 @@ $(BUILD)/obj/%.o: %.c Makefile $(ASKED)
 	@mkdir -p $(@D)
 	$(CC) $(HAI_CFLAGS) -MMD -MP -c -o $@ $<
 
+# anew, so that nothing stays of a source that is gone
+$(BACKEND): $(BACKEND_OBJS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
 define PROGRAM
 $(1)_OBJS = $$(patsubst %.c,$$(BUILD)/obj/%.o,$$(wildcard $$($(1)_DIR)/*.c))
 
-$$(BUILD)/$(1): $$($(1)_OBJS) $$(COMMON_OBJS)
+$$(BUILD)/$(1): $$($(1)_OBJS) $$(COMMON_OBJS) $$(BACKEND)
 	$$(CC) $$(CFLAGS) $$(HAI_LDFLAGS) -o $$@ $$^ $$($(1)_LIBS)
 
 -include $$($(1)_OBJS:.o=.d)
@@ -99,7 +117,7 @@ endef
 
 $(foreach program,$(PROGRAMS),$(eval $(call PROGRAM,$(program))))
 
--include $(COMMON_OBJS:.o=.d)
+-include $(COMMON_OBJS:.o=.d) $(BACKEND_OBJS:.o=.d)
 
 
 # Unit tests, fuzzers and micro benchmarks say in their first lines what they
