@@ -38,18 +38,17 @@ static int parse(struct arguments *a, struct hai_worker *w, int argc,
          .type = HAI_OPT_STRING,
          .value = &a->redis,
          .arg = "ADDRESS",
-         .help = "unix:PATH or HOST:PORT, then db=, user=, password_file=, "
-                 "connect_timeout= (" HAI_REDIS_DEFAULT ")"},
+         .help = "as in hoody_ai_redis (" HAI_REDIS_DEFAULT ")"},
         {.name = "server",
          .type = HAI_OPT_STRING,
          .value = &a->server,
          .arg = "NAME",
-         .help = "of the host, as in hoody_ai_server (the host's name)"},
+         .help = "as in hoody_ai_server (the host's name)"},
         {.name = "rules",
          .type = HAI_OPT_STRING,
          .value = &w->rules_file,
          .arg = "FILE",
-         .help = "the rule document; the overlay in Redis counts in any case"},
+         .help = "the rule document; the overlay is read anyway"},
         {.name = "audit-log",
          .type = HAI_OPT_STRING,
          .value = &w->audit_file,
@@ -59,28 +58,26 @@ static int parse(struct arguments *a, struct hai_worker *w, int argc,
          .type = HAI_OPT_LIST,
          .value = &a->allow,
          .arg = "CIDR",
-         .help = "send webhooks to these addresses too, by http as well as "
-                 "https (may repeat)"},
+         .help = "addresses for webhooks, also http (may repeat)"},
         {.name = "webhook-attempts",
          .type = HAI_OPT_NUMBER,
          .value = &a->attempts,
          .arg = "N",
-         .help = "attempts before a webhook is a dead letter (8)",
+         .help = "attempts before it is a dead letter (8)",
          .min = 1,
          .max = 100},
         {.name = "webhook-backoff",
          .type = HAI_OPT_NUMBER,
          .value = &a->backoff,
          .arg = "MS",
-         .help = "shortest pause between attempts; the longest is 300 times "
-                 "that (1000)",
+         .help = "shortest pause; the longest is 300 times that (1000)",
          .min = 10,
          .max = 60000},
         {.name = "webhook-ca",
          .type = HAI_OPT_STRING,
          .value = &w->ca_file,
          .arg = "FILE",
-         .help = "trust these certificates (PEM) instead of the system's"},
+         .help = "trust these certificates, not the system's"},
         {.name = "log-level",
          .type = HAI_OPT_STRING,
          .value = &a->log_level,
@@ -99,7 +96,7 @@ static int parse(struct arguments *a, struct hai_worker *w, int argc,
         .summary = "Reads the gateway's events: sends webhooks, writes the "
                    "audit log.",
         .footer = "SIGHUP reads the rules again and opens the audit log anew; "
-                  "SIGTERM ends.",
+                  "SIGTERM ends.\n",
         .options = options,
     };
 
@@ -177,7 +174,8 @@ static int configure(struct hai_worker *w, const struct arguments *a) {
 static int start(struct hai_worker *w, const struct arguments *a) {
     char error[256];
 
-    if (hai_service_signals() != 0) {
+    /* a limit on file sizes is an error of write() like others */
+    if (hai_service_signals() != 0 || signal(SIGXFSZ, SIG_IGN) == SIG_ERR) {
         hai_log(HAI_LOG_ERROR, "signals could not be set up");
         return -1;
     }
