@@ -73,11 +73,11 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose,
     return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
+/* libcurl takes an answer that breaks off among its headers for one. */
 static size_t take_header(char *data, size_t size, size_t n, void *arg) {
     struct hai_transfer *t = arg;
 
-    (void) data;
-
+    t->complete = size * n > 0 && (data[0] == '\r' || data[0] == '\n');
     t->header_bytes += size * n;
     return t->header_bytes <= HAI_HOOK_ANSWER_MAX ? size * n : 0;
 }
@@ -283,6 +283,11 @@ enum hai_outcome hai_transfer_end(struct hai_transfer *t, CURLcode code,
     /* the answer's status was there, only its body had no end */
     if (code == CURLE_WRITE_ERROR && t->body_bytes > HAI_HOOK_ANSWER_MAX) {
         code = CURLE_OK;
+    }
+
+    if (code == CURLE_OK && !t->complete) {
+        snprintf(error, size, "the answer broke off");
+        return HAI_OUTCOME_LATER;
     }
 
     if (code == CURLE_OK) {

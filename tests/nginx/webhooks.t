@@ -107,6 +107,7 @@ sub receive {
 }
 
 my $receiver = $s->fake('receiver', \&receive);
+my $hanging_receiver = $s->fake('hanging', \&receive);
 my ($port) = $receiver =~ /:(\d+)/;
 
 
@@ -136,7 +137,8 @@ my @rules = (
     hook('signed', '/ok?token=in-query', secretFile => $secret,
         headers => { 'X-Team' => 'blue', Authorization => 'Bearer hook' }),
     (map { hook($_, "/$_") } qw(plain fail3 down gone moved later close half
-        garbage slow huge headers hold)),
+        garbage huge headers hold)),
+    hook('slow', "http://$hanging_receiver/slow"),
     hook('query', '/gone?token=in-query#part'),
     hook('private', 'https://10.255.255.1/'),
     hook('metadata', 'http://169.254.169.254/latest'),
@@ -197,8 +199,8 @@ sub fire {
 sub received {
     my ($id) = @_;
 
-    return grep { $_->{id} eq $id }
-        map { $json->decode($_) } split /\n/, slurp($record);
+    return grep { $_->{id} eq $id } map { $json->decode($_) }
+        grep { index($_, $id) >= 0 } split /\n/, slurp($record);
 }
 
 # Field => value of each entry of a stream.
@@ -220,7 +222,8 @@ sub lines { map { $json->decode($_) } split /\n/, slurp($audit) }
 sub line_of {
     my ($id) = @_;
 
-    return (grep { $_->{id} eq $id } lines())[0];
+    return (grep { $_->{id} eq $id } map { $json->decode($_) }
+        grep { index($_, $id) >= 0 } split /\n/, slurp($audit))[0];
 }
 
 # Nothing is under way any more.
@@ -305,7 +308,7 @@ for my $case (['python', 'python3', '-c'], ['javascript', 'node', '-e'],
 
 my $hanging = fire('slow');
 ok(soon { received($hanging) }, 'a receiver that hangs');
-my @many = map { fire('slow') } 1 .. 12;
+my @many = map { fire('slow') } 1 .. 5;
 my $began = time;
 my $plain = fire('plain');
 ok(soon { received($plain) }, 'another one meanwhile');
@@ -332,7 +335,7 @@ for my $case (
     ['gone', 1, qr/^status 404$/],
     ['moved', 1, qr/^status 302$/],
     ['close', 4, qr/./],
-    ['half', 4, qr/./],
+    ['half', 4, qr/broke off/],
     ['garbage', 4, qr/./],
     ['query', 1, qr/^status 404$/],
     ['private', 1, qr/^address 10\.255\.255\.1 is not allowed$/],
@@ -481,24 +484,29 @@ my $gone = fire('never-there');
 ok(soon { dead($gone) }, 'no such rule: a dead letter');
 like(dead($gone)->{error}, qr/gone/, 'that says so');
 
-write_rules([@rules, hook('new', '/ok')]);
-ok(soon(sub { received(fire('new')) || (sleep 0.05, received(fire('new')))[1] }),
-    'a new rule of the file');
+# How often a set was taken.
+sub sets { return scalar(() = worker_log() =~ /rules, digest/g) }
 
-my $good = () = worker_log() =~ /rules, digest/g;
+my $good = sets();
+write_rules([@rules, hook('new', '/ok')]);
+ok(soon { sets() > $good }, 'the file is read again');
+my $new = fire('new');
+ok(soon { received($new) }, 'a new rule of it');
+
 write_rules('{"rules":[{"id":7}]}');
 ok(soon { worker_log() =~ /last good set/ }, 'a bad file is reported');
 like(worker_log(), qr/rules\.json:1:\d+/, 'with its place');
 my $kept = fire('new');
 ok(soon { received($kept) }, 'and the last good set stays');
-write_rules(\@rules);
-ok(soon(sub { (() = worker_log() =~ /rules, digest/g) > $good }), 'repaired');
 
-$good = () = worker_log() =~ /rules, digest/g;
+$good = sets();
+write_rules(\@rules);
+ok(soon { sets() > $good }, 'repaired');
+
+$good = sets();
 $s->cmd('HSET', $s->rkey('rules'), 'plain',
     '{"id":"plain","enabledOverride":false}');
-ok(soon(sub { (() = worker_log() =~ /rules, digest/g) > $good }),
-    'the overlay is read');
+ok(soon { sets() > $good }, 'the overlay is read');
 my $disabled = fire('plain');
 ok(soon { dead($disabled) }, 'a rule that is disabled sends nothing');
 like(dead($disabled)->{error}, qr/disabled/, 'and says so');
@@ -515,10 +523,15 @@ my $rotated = add(type => 'denied', status => 401, reason => 'unknown');
 ok(soon { line_of($rotated) }, 'and it is written there');
 
 
-# A disk that is full: in the middle of a line at first.
+# A disk that is full, in the middle of a line at first.  The limit counts for
+# the log of the program too, which is smaller.
+
+open(my $padding, '>>', $audit) or die "$audit: $!\n";
+print $padding $json->encode({ id => '', padding => 'x' x 1000000 }), "\n";
+close $padding;
 
 my $limit = (-s $audit) + 20;
-system('prlimit', '--pid', $s->pid('events'), "--fsize=$limit") == 0
+system('prlimit', '--pid', $s->pid('events'), "--fsize=$limit:") == 0
     or die "prlimit\n";
 
 my @full = map { add(type => 'denied', status => 401, reason => 'unknown') }
@@ -532,11 +545,11 @@ ok(soon(sub { $s->cmd('XPENDING', $events, 'hoody-ai-events')->[0] == 100 }),
 is(scalar(() = worker_log() =~ /entries wait/g), 1, 'once');
 is(substr(slurp($audit), -1), "\n", 'no part of a line is left');
 
-system('prlimit', '--pid', $s->pid('events'), '--fsize=unlimited') == 0
+system('prlimit', '--pid', $s->pid('events'), '--fsize=unlimited:') == 0
     or die "prlimit\n";
 ok(settled(), 'room again: all are done');
 is(scalar(grep { line_of($_) } @full), 100, 'no line is missing');
-is(scalar(lines()), 101, 'none is there twice');
+is(scalar(lines()), 102, 'none is there twice');
 
 
 # Redis stops answering; nothing is lost, nothing ends.
@@ -568,22 +581,27 @@ for my $round (1 .. 8) {
     start();
 }
 
-my @hooks = grep { my $id = $_; grep { $_->{entry} eq $id
-    && $_->{type} eq 'rule' } stream($events) } @lost;
+ok(settled(120), 'killed 8 times, and all came to an end');
 
-is(scalar(@hooks), 200, 'killed 8 times while 200 webhooks were fired');
-ok(settled(120), 'all of it came to an end');
-is(scalar(grep { !received($_) } @hooks), 0, 'each one was delivered');
+my %kind = map { $_->{entry} => $_->{type} } stream($events);
+my @hooks = grep { $kind{$_} eq 'rule' } @lost;
+my %arrived = map { $json->decode($_)->{id} => 1 } split /\n/, slurp($record);
+
+is(scalar(@hooks), 200, 'webhooks were fired meanwhile');
+is(scalar(grep { !$arrived{$_} } @hooks), 0, 'each one was delivered');
 is(scalar(grep { dead($_) } @hooks), 0, 'none is a dead letter');
 
-for my $round (1 .. 8) {
-    my @answers = map { "k-$round-$_" } 1 .. 5;
+my %made;
 
-    is(scalar(grep { !fired($_) } @answers), 0, "round $round: each was judged");
-    is(scalar(grep { fired($_) > 1 } @answers), 0, 'once');
-    is(scalar(grep { !line_of((fired($_))[0]{entry}) } @answers), 0,
-        'and has its line');
+for my $entry (grep { $_->{type} eq 'rule' } stream($events)) {
+    push @{ $made{ $entry->{request_id} // '' } }, $entry->{entry};
 }
+
+my @judged = grep { /^k-/ } keys %made;
+
+is(scalar(@judged), 40, 'each answer was judged');
+is(scalar(grep { @{ $made{$_} } > 1 } @judged), 0, 'once');
+is(scalar(grep { !line_of($made{$_}[0]) } @judged), 0, 'and has its line');
 
 
 # A clean end leaves nothing behind.
