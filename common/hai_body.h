@@ -29,6 +29,7 @@ enum hai_api {
     HAI_API_OTHER /* JSON without a prompt that rules know */
 };
 
+/* HAI_API_OTHER for any other name. */
 enum hai_api hai_api_of(const char *name, size_t len);
 
 #endif

@@ -20,6 +20,11 @@ enum hai_change_op {
     HAI_CHANGE_REMOVE   /* a top-level field */
 };
 
+#define HAI_CHANGES_MAX 1024        /* of one body */
+#define HAI_CHANGE_FIELD_MAX 256    /* bytes of a field's name */
+#define HAI_CHANGE_PROMPTS_MAX 2048 /* strings in the array "prompt" */
+
+/* A text of no bytes changes nothing. */
 struct hai_change {
     enum hai_change_op op;
     struct hai_slice text;  /* append, prepend, message: UTF-8, not escaped */
@@ -29,7 +34,8 @@ struct hai_change {
      * set: JSON texts, data NULL where not given.  Either value alone, or
      * min, max (numbers) and fallback (any value): a number beyond a bound
      * becomes the bound, what is no number and not null becomes max, or min;
-     * an absent field or null becomes fallback, or stays.
+     * an absent field or null becomes fallback, or stays.  A number of more
+     * than 64 bytes counts as none.
      */
     struct hai_slice value;
     struct hai_slice min;
@@ -46,14 +52,17 @@ enum hai_change_status {
 /*
  * May this field be set or removed?  Not what has a change of its own or
  * decides the form of the answer: messages, system, instructions, input,
- * prompt, stream.
+ * prompt, stream.  Not what the scanner would refuse as ambiguous, what is
+ * no UTF-8, empty, or too long.
  */
 bool hai_change_field_valid(const char *name, size_t len);
 
 /*
  * Applies the changes in their order.  *out is emptied and gets the sorted
- * edits, maybe none.  On HAI_CHANGE_SHAPE *why is a short English reason,
- * static, without content of the body.
+ * edits, maybe none, with texts of its own: they need neither body nor
+ * changes.  On HAI_CHANGE_SHAPE *why is a short English reason, static,
+ * without content of the body; it is also the answer to a text that is not
+ * UTF-8, to a field that may not be set and to too many changes.
  */
 enum hai_change_status hai_changes_apply(const struct hai_body *body,
                                          enum hai_api api,

@@ -11,12 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define HAI_EDITS_MAX 65536 /* of one list */
+
 struct hai_edit {
     uint64_t offset;  /* in the original body */
     uint64_t del;     /* bytes of the original left out from there on */
     const char *text; /* put in their place; borrowed, or of the arena */
     size_t len;
 };
+
+struct hai_arena;
 
 /* A list of edits with the memory that their texts may lie in. */
 struct hai_edits {
@@ -41,15 +45,17 @@ void hai_edits_free(struct hai_edits *e);
 char *hai_edits_text(struct hai_edits *e, size_t len);
 
 /*
- * Adds an edit, in any order.  text has to live as long as the list is used.
- * 0, or -1 without memory.
+ * Adds an edit, in any order; one that changes nothing is left out.  text has
+ * to live as long as the list is used.  0, or -1 without memory or beyond
+ * HAI_EDITS_MAX.
  */
 int hai_edits_add(struct hai_edits *e, uint64_t offset, uint64_t del,
                   const char *text, size_t len);
 
 /*
  * Sorts by offset; edits at one offset keep the order in which they were
- * added.  -1 when two overlap or one reaches behind size, the body's length.
+ * added.  -1 when two overlap or one reaches behind size, the body's length,
+ * and without memory.
  */
 int hai_edits_sort(struct hai_edits *e, uint64_t size);
 

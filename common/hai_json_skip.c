@@ -318,29 +318,6 @@ static const uint8_t *character_start(const uint8_t *p, const uint8_t *start) {
     return p;
 }
 
-/*
- * The escaped bytes among 64, given their backslashes; *carry says that the
- * first of 64 is escaped by the one before, and then the same of the next.
- *
- * In a run of backslashes every second byte is escaped, counted from the
- * run's first, and the byte behind the run belongs to the row.  So runs are
- * told apart by the parity of their first bit: adding that bit to a run
- * carries through it and clears it.
- */
-static inline uint64_t escaped_bytes(uint64_t backslashes, uint64_t *carry) {
-    const uint64_t even_bits = UINT64_C(0x5555555555555555);
-    uint64_t first, even, odd, escaped;
-
-    backslashes &= ~*carry;
-    first = backslashes & ~(backslashes << 1);
-    even = backslashes & ~(backslashes + (first & even_bits));
-    odd = backslashes & ~even;
-    escaped = ((even << 1) & ~even_bits) | ((odd << 1) & even_bits) | *carry;
-    *carry = odd >> 63;
-
-    return escaped;
-}
-
 /* For many escapes and for characters beyond ASCII. */
 HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
                                                const uint8_t *end) {
@@ -381,7 +358,7 @@ HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
         carried = carry;
 
         if (escaped | carry) {
-            escaped = escaped_bytes(escaped, &carry);
+            escaped = hai_escaped_bytes(escaped, &carry);
             wrong = escaped
                     & ~(simple_escapes(a) | (uint64_t) simple_escapes(b) << 32);
             stop = (stop & ~escaped) | wrong;

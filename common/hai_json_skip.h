@@ -1,5 +1,6 @@
 /*
- * Passing over what is valid inside a JSON string; private to the scanner.
+ * Passing over what is valid inside a JSON string; private to the scanner
+ * and to hai_walk.c.
  *
  * The contract of every function that skips: p stands at a character or an
  * escape; whole valid UTF-8 characters and whole valid escapes are taken;
@@ -143,6 +144,30 @@ static inline unsigned hai_first_special(const uint8_t *p) {
 }
 
 #endif
+
+/*
+ * The escaped bytes among 64, given their backslashes; *carry says that the
+ * first of 64 is escaped by the one before, and then the same of the next.
+ *
+ * In a run of backslashes every second byte is escaped, counted from the
+ * run's first, and the byte behind the run belongs to the row.  So runs are
+ * told apart by the parity of their first bit: adding that bit to a run
+ * carries through it and clears it.
+ */
+static inline uint64_t hai_escaped_bytes(uint64_t backslashes,
+                                         uint64_t *carry) {
+    const uint64_t even_bits = UINT64_C(0x5555555555555555);
+    uint64_t first, even, odd, escaped;
+
+    backslashes &= ~*carry;
+    first = backslashes & ~(backslashes << 1);
+    even = backslashes & ~(backslashes + (first & even_bits));
+    odd = backslashes & ~even;
+    escaped = ((even << 1) & ~even_bits) | ((odd << 1) & even_bits) | *carry;
+    *carry = odd >> 63;
+
+    return escaped;
+}
 
 static inline bool hai_is_space(uint8_t c) {
     return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');

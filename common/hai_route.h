@@ -17,11 +17,23 @@ enum hai_method {
 };
 
 /* What the body of a request on this route may be. */
-enum hai_body {
+enum hai_body_kind {
     HAI_BODY_NONE,    /* no body */
     HAI_BODY_JSON,    /* one JSON object, not empty */
     HAI_BODY_FORM,    /* multipart/form-data, else one JSON object */
     HAI_BODY_OPTIONAL /* as HAI_BODY_FORM, or empty */
+};
+
+/*
+ * How rules see a request on this route (docs/internals/rules.md, "The way of
+ * a request").  A body that is not JSON where JSON or a form is allowed is
+ * opaque as well.
+ */
+enum hai_route_rules {
+    HAI_RULES_NONE,    /* not at all: nothing that a rule could be about */
+    HAI_RULES_JSON,    /* rules change its body */
+    HAI_RULES_OPAQUE,  /* rules apply, but cannot look into the request */
+    HAI_RULES_OPTIONAL /* HAI_RULES_NONE with an empty body, else OPAQUE */
 };
 
 struct hai_route {
@@ -29,7 +41,8 @@ struct hai_route {
     size_t len;       /* of the pattern */
     unsigned methods; /* of enum hai_method */
     const char *api;  /* value of HOODY_API and $hoody_ai_api */
-    enum hai_body body;
+    enum hai_body_kind body;
+    enum hai_route_rules rules;
     bool stored;    /* reads or writes objects kept at the provider's account */
     bool anthropic; /* errors have Anthropic's shape */
 };

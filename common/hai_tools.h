@@ -22,7 +22,7 @@ struct hai_tool_result {
 struct hai_tools {
     struct hai_tool_result *list; /* private memory, see hai_tools_free() */
     size_t n;
-    bool more; /* there are more than HAI_TOOLS_MAX */
+    bool more;               /* there are more than HAI_TOOLS_MAX */
     struct hai_edits memory; /* private */
 };
 

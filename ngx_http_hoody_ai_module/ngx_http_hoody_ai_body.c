@@ -416,9 +416,9 @@ static ngx_int_t
 ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
-    size_t             size;
-    ngx_chain_t       *cl;
-    enum hai_body      kind;
+    size_t                size;
+    ngx_chain_t          *cl;
+    enum hai_body_kind    kind;
 
     size = 0;
 
