@@ -118,6 +118,7 @@ static void read_rules(struct loader *l, struct hai_rules_reader *r,
 
     at = hai_locate_first(&r->text, at);
     json_array_foreach(list, i, value) {
+        r->rule = "";
         rule = reserve(l, r, at);
         if (rule == NULL || hai_rules_enough(r)) {
             return;

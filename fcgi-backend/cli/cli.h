@@ -1,0 +1,47 @@
+/*
+ * hoody-ai, the operator's command: what its subcommands share.  A subcommand
+ * is a row of the table in main.c and a function in a file of its own.
+ */
+
+#ifndef HAI_CLI_H
+#define HAI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* Exit statuses, the same for every subcommand. */
+enum hai_cli_status {
+    HAI_CLI_OK = 0,
+    HAI_CLI_PROBLEM = 1,    /* found one: bad document, refused request */
+    HAI_CLI_USAGE = 2,      /* the command line, or what it names */
+    HAI_CLI_UNREACHABLE = 3 /* nobody answers, or not what was asked */
+};
+
+/* For the end of each --help. */
+#define HAI_CLI_EXIT                                                           \
+    "Exit status: 0 fine, 1 a problem was found, 2 wrong usage, 3 the engine " \
+    "is\nnot reachable."
+
+/* argv[0] is the name of the subcommand; each returns an exit status. */
+int hai_cli_rules_check(int argc, char **argv);
+int hai_cli_rules_test(int argc, char **argv);
+int hai_cli_rules_status(int argc, char **argv);
+
+/* Sets *json for "json", clears it for "text"; -1 after a message. */
+int hai_cli_format(const char *program, const char *value, bool *json);
+
+/* Are colours of use: a terminal, and nobody said no? */
+bool hai_cli_color(FILE *out, bool no_color);
+
+/* Writes text that comes from elsewhere: no control characters reach the
+ * terminal. */
+void hai_cli_put(FILE *out, const char *text, size_t len);
+
+#define HAI_CLI_RED "\033[31m"
+#define HAI_CLI_GREEN "\033[32m"
+#define HAI_CLI_CYAN "\033[36m"
+#define HAI_CLI_BOLD "\033[1m"
+#define HAI_CLI_PLAIN "\033[0m"
+
+#endif

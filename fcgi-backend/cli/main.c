@@ -1,0 +1,92 @@
+/* hoody-ai: finds the subcommand and hands over to it. */
+
+#include "cli.h"
+
+#include "lib/options.h"
+
+#include <string.h>
+
+struct command {
+    const char *group;
+    const char *name;
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"rules", "check", "is this file of rules right?", hai_cli_rules_check},
+    {"rules", "test", "what do rules do to a request?", hai_cli_rules_test},
+    {"rules", "status", "what has the rule engine loaded?",
+     hai_cli_rules_status},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* The commands of a group; NULL: of all. */
+static void list(FILE *out, const char *group) {
+    size_t i;
+
+    fprintf(out, "Usage: hoody-ai %s COMMAND [ARGUMENT...]\n\n",
+            group != NULL ? group : "GROUP");
+    for (i = 0; i < N_COMMANDS; i++) {
+        if (group == NULL || strcmp(commands[i].group, group) == 0) {
+            fprintf(out, "  %s %-10s %s\n", commands[i].group, commands[i].name,
+                    commands[i].summary);
+        }
+    }
+    fprintf(out, "\nEach of them has --help.\n%s\n", HAI_CLI_EXIT);
+}
+
+static bool is_group(const char *name) {
+    size_t i;
+
+    for (i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(commands[i].group, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0
+           || strcmp(word, "help") == 0;
+}
+
+int main(int argc, char **argv) {
+    const char *group = argc > 1 ? argv[1] : NULL;
+    const char *name = argc > 2 ? argv[2] : NULL;
+    size_t i;
+
+    if (group != NULL && is_help(group)) {
+        list(stdout, NULL);
+        return HAI_CLI_OK;
+    }
+    if (group != NULL && strcmp(group, "--version") == 0) {
+        printf("hoody-ai %s\n", HAI_VERSION);
+        return HAI_CLI_OK;
+    }
+    if (group == NULL || !is_group(group)) {
+        if (group != NULL) {
+            fprintf(stderr, "hoody-ai: there is no \"%s\"\n\n", group);
+        }
+        list(stderr, NULL);
+        return HAI_CLI_USAGE;
+    }
+    if (name != NULL && is_help(name)) {
+        list(stdout, group);
+        return HAI_CLI_OK;
+    }
+    for (i = 0; name != NULL && i < N_COMMANDS; i++) {
+        if (strcmp(commands[i].group, group) == 0
+            && strcmp(commands[i].name, name) == 0)
+        {
+            return commands[i].run(argc - 2, argv + 2);
+        }
+    }
+    if (name != NULL) {
+        fprintf(stderr, "hoody-ai %s: there is no \"%s\"\n\n", group, name);
+    }
+    list(stderr, group);
+    return HAI_CLI_USAGE;
+}

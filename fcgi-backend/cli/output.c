@@ -1,0 +1,42 @@
+/* What the subcommands write, see cli.h. */
+
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int hai_cli_format(const char *program, const char *value, bool *json) {
+    *json = strcmp(value, "json") == 0;
+    if (*json || strcmp(value, "text") == 0) {
+        return 0;
+    }
+    fprintf(stderr, "%s: --output: text or json is wanted; see --help\n",
+            program);
+    return -1;
+}
+
+bool hai_cli_color(FILE *out, bool no_color) {
+    const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
+
+    return !no_color && (no == NULL || *no == '\0') && term != NULL
+           && strcmp(term, "dumb") != 0 && isatty(fileno(out));
+}
+
+void hai_cli_put(FILE *out, const char *text, size_t len) {
+    size_t i;
+
+    for (i = 0; i < len; i++) {
+        unsigned char c = (unsigned char) text[i];
+
+        /* U+0080 to U+009F are control characters too */
+        if (c == 0xC2 && i + 1 < len
+            && ((unsigned char) text[i + 1] & 0xE0) == 0x80) {
+            putc('?', out);
+            i++;
+        } else {
+            putc((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : c,
+                 out);
+        }
+    }
+}

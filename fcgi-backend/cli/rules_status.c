@@ -1,0 +1,203 @@
+/* hoody-ai rules status: asks the engine what it has loaded. */
+
+#include "cli.h"
+#include "fcgi_client.h"
+
+#include "lib/options.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NAME "hoody-ai rules status"
+#define SOCKET "/run/hoody-ai/rules.sock"
+
+static const struct hai_fcgi_param question[] = {
+    {"HOODY_ASK", "status"},         {"REQUEST_METHOD", "POST"},
+    {"CONTENT_LENGTH", "0"},         {"GATEWAY_INTERFACE", "CGI/1.1"},
+    {"SERVER_PROTOCOL", "HTTP/1.1"}, {"SERVER_SOFTWARE", "hoody-ai"},
+    {"SCRIPT_NAME", "/status"},      {NULL, NULL},
+};
+
+/* A value of the answer in words. */
+static void put_value(const json_t *value) {
+    switch (json_typeof(value)) {
+    case JSON_STRING:
+        hai_cli_put(stdout, json_string_value(value),
+                    json_string_length(value));
+        break;
+    case JSON_INTEGER:
+        printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        printf("%g", json_real_value(value));
+        break;
+    case JSON_TRUE:
+        fputs("yes", stdout);
+        break;
+    case JSON_FALSE:
+        fputs("no", stdout);
+        break;
+    default:
+        fputs("none", stdout);
+    }
+}
+
+/* A time as milliseconds or seconds since 1970, or as it is. */
+static void put_time(const json_t *value) {
+    json_int_t n = json_integer_value(value);
+    time_t seconds = (time_t) (n > INT64_C(100000000000) ? n / 1000 : n);
+    struct tm tm;
+    char text[32];
+
+    if (json_is_integer(value) && n > 0 && gmtime_r(&seconds, &tm) != NULL
+        && strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm) > 0)
+    {
+        fputs(text, stdout);
+    } else {
+        put_value(value);
+    }
+}
+
+static void put_row(json_t *status, const char *label, const char *key) {
+    const json_t *value = json_object_get(status, key);
+
+    if (value != NULL) {
+        printf("%-16s", label);
+        put_value(value);
+        putchar('\n');
+    }
+}
+
+/* The members of an object in one row, or a line each. */
+static void put_object(json_t *status, const char *label, const char *key,
+                       bool lines) {
+    json_t *object = json_object_get(status, key), *value;
+    const char *name;
+    size_t i = 0;
+
+    if (json_object_size(object) == 0) {
+        return;
+    }
+    json_object_foreach(object, name, value) {
+        if (i == 0 || lines) {
+            printf("%-16s", i == 0 ? label : "");
+        } else {
+            fputs(", ", stdout);
+        }
+        hai_cli_put(stdout, name, strlen(name));
+        putchar(' ');
+        put_value(value);
+        if (lines) {
+            putchar('\n');
+        }
+        i++;
+    }
+    if (!lines) {
+        putchar('\n');
+    }
+}
+
+static void put_status(json_t *status, bool color) {
+    json_t *error = json_object_get(status, "last_error");
+    json_t *loaded = json_object_get(status, "loaded_at");
+    bool failed = error != NULL && !json_is_null(error);
+
+    put_row(status, "epoch", "epoch");
+    put_row(status, "file", "file");
+    put_row(status, "rules", "rules");
+    put_row(status, "enabled", "enabled");
+    put_row(status, "overlay", "overlay");
+    if (loaded != NULL) {
+        printf("%-16s", "loaded");
+        put_time(loaded);
+        putchar('\n');
+    }
+    if (failed && json_is_object(error)) {
+        fputs(color ? HAI_CLI_RED : "", stdout);
+        put_object(status, "last error", "last_error", true);
+        fputs(color ? HAI_CLI_PLAIN : "", stdout);
+    } else if (failed) {
+        put_row(status, "last error", "last_error");
+    }
+    put_row(status, "Redis", "redis");
+    put_object(status, "questions", "questions", false);
+    put_object(status, "answers", "answers", false);
+    put_row(status, "dropped entries", "dropped_entries");
+    put_object(status, "fired", "fired", true);
+}
+
+static int print(json_t *status, bool json) {
+    json_t *error = json_object_get(status, "last_error");
+
+    if (json) {
+        if (json_dumpf(status, stdout, JSON_INDENT(2)) != 0) {
+            fprintf(stderr, "%s: standard output cannot be written\n", NAME);
+            return HAI_CLI_PROBLEM;
+        }
+        putchar('\n');
+    } else {
+        put_status(status, hai_cli_color(stdout, false));
+    }
+
+    /* the last reload failed, so the rules in force are older ones */
+    return error != NULL && !json_is_null(error) ? HAI_CLI_PROBLEM : HAI_CLI_OK;
+}
+
+static int ask(const char *address, int timeout_ms, bool json) {
+    struct hai_fcgi_answer answer;
+    char error[256];
+    json_t *status;
+    int rc;
+
+    if (hai_fcgi_ask(address, question, timeout_ms, &answer, error,
+                     sizeof(error))
+        != 0)
+    {
+        fprintf(stderr, "%s: %s: %s\n", NAME, address, error);
+        return HAI_CLI_UNREACHABLE;
+    }
+    status = json_loadb(answer.body, answer.len, JSON_REJECT_DUPLICATES, NULL);
+    if (answer.status == 200 && json_is_object(status)) {
+        rc = print(status, json);
+    } else {
+        fprintf(stderr, "%s: %s: not the answer of a rule engine, status %d\n",
+                NAME, address, answer.status);
+        rc = HAI_CLI_UNREACHABLE;
+    }
+    json_decref(status);
+    hai_fcgi_answer_free(&answer);
+    return rc;
+}
+
+int hai_cli_rules_status(int argc, char **argv) {
+    const char *address = SOCKET, *output = "text";
+    long timeout_ms = 2000;
+    const struct hai_option options[] = {
+        {"socket", HAI_OPT_STRING, &address, "ADDRESS",
+         "of the engine: a path or host:port\n(" SOCKET ")", 0, 0, 0},
+        {"timeout", HAI_OPT_NUMBER, &timeout_ms, "MS",
+         "for the answer, in milliseconds (2000)", 1, 60000, 0},
+        {"output", HAI_OPT_STRING, &output, "FORMAT", "text or json (text)", 0,
+         0, 'o'},
+        {NULL, HAI_OPT_FLAG, NULL, NULL, NULL, 0, 0, 0},
+    };
+    const struct hai_program program = {
+        NAME, "[OPTION...]",
+        "Asks the rule engine what it has loaded and how often it was asked.",
+        "Exit status: 0 fine, 1 the last reload failed, 2 wrong usage, 3 the "
+        "engine is not\nreachable.",
+        options};
+    bool json;
+    int rc = hai_options_parse(&program, argc, argv, NULL);
+
+    if (rc != 0) {
+        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
+    }
+    if (hai_cli_format(NAME, output, &json) != 0) {
+        return HAI_CLI_USAGE;
+    }
+    return ask(address, (int) timeout_ms, json);
+}
