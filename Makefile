@@ -43,9 +43,8 @@ export NGINX_SRC BUILD CC FUZZ_TIME
 # Programs: one line each, and below its folder and its libraries.  Each
 # one is given the objects of common/, and what it uses of fcgi-backend/lib/.
 
-PROGRAMS = hoody-ai-sample-provider
+PROGRAMS = hoody-ai hoody-ai-rules hoody-ai-events hoody-ai-sample-provider
 PROGRAMS += hoody-ai
-PROGRAMS += hoody-ai-rules
 
 hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
