@@ -44,7 +44,6 @@ export NGINX_SRC BUILD CC FUZZ_TIME
 # one is given the objects of common/, and what it uses of fcgi-backend/lib/.
 
 PROGRAMS = hoody-ai hoody-ai-rules hoody-ai-events hoody-ai-sample-provider
-PROGRAMS += hoody-ai
 
 hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
