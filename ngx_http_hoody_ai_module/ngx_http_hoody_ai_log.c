@@ -61,7 +61,7 @@ static const u_char
 /* how many rules led to a refusal */
 
 static const u_char  ngx_http_hoody_ai_depth[NGX_HTTP_HOODY_AI_R_COUNT] = {
-    [NGX_HTTP_HOODY_AI_OK] = 0
+    [NGX_HTTP_HOODY_AI_R_BLOCKED] = 1
 };
 
 

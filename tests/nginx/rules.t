@@ -171,6 +171,9 @@ sub send_as {
     my ($seen) = $provider->requests;
     $provider->forget;
 
+    # bytes again, not characters
+    $seen->{body} = encode_utf8($seen->{body}) if defined $seen->{body};
+
     return ($answer, $seen);
 }
 
@@ -348,7 +351,9 @@ for my $name (sort keys %tags) {
             my ($message) = grep { $_->{role} eq 'user' }
                 reverse @{$doc->{messages}};
 
-            is($message->{content}[-1]{text}, $ps, "$text: a part more");
+            # a message of its own where there was none of the user
+            is(ref $message->{content} ? $message->{content}[-1]{text}
+                : $message->{content}, $ps, "$text: a part more");
         }
     }
 }
@@ -523,21 +528,21 @@ for (['/v1/files', 'GET', undef], ['/v1/batches', 'POST', $body{plain}],
 
     $planning->rules(@less);
     $asking->rules(@less);
-    ok(wait_for(sub { !$ask->() }, 5), 'a rule left out of the file is gone');
+    ok(wait_for(sub { !$ask->() }), 'a rule left out of the file is gone');
 
     $planning->rules(@rules);
     $asking->rules(@rules);
-    ok(wait_for($ask, 5), 'and back');
+    ok(wait_for(sub { $ask->() }), 'and back');
 
     $s->cmd('HSET', $s->rkey('rules'), 'guard',
         '{"id":"guard","enabledOverride":false}');
-    ok(wait_for(sub { !$ask->() }, 5), 'the overlay switches it off');
+    ok(wait_for(sub { !$ask->() }), 'the overlay switches it off');
 
     $s->cmd('HDEL', $s->rkey('rules'), 'guard');
-    ok(wait_for($ask, 5), 'and on');
+    ok(wait_for(sub { $ask->() }), 'and on');
 
     $planning->text('{"rules":[{"id":"guard"');
-    ok(wait_for(sub { $planning->status->{last_error} }, 5),
+    ok(wait_for(sub { $planning->status->{last_error} }),
         'a broken file is noticed');
     ok($ask->(), 'the last good rules stay in force');
 
@@ -547,7 +552,7 @@ for (['/v1/files', 'GET', undef], ['/v1/batches', 'POST', $body{plain}],
         my (undef, $seen) = send_as('free', 'POST',
             '/plan/v1/chat/completions', body => $body{plain});
         return index($seen->{body}, 'Never') >= 0;
-    }, 5), 'a tag that was given counts');
+    }), 'a tag that was given counts');
 }
 
 $s->finish;
