@@ -1,18 +1,18 @@
 # Subtracts outputs of callgrind_annotate from each other; for
 # bench/instructions.
 #
-#   perl instructions.pl <size> <requests between> <functions>
-#        <bare, few> <bare, many> <gateway, few> <gateway, many>
+#   perl instructions.pl <kind> <size> <requests between> <functions>
+#        <bare, few> <bare, many> <kind, few> <kind, many>
 
 use strict;
 use warnings;
 
-my ($size, $requests, $functions, @files) = @ARGV;
+my ($kind, $size, $requests, $functions, @files) = @ARGV;
 
 my ($bare, $gateway) = map { difference($files[$_], $files[$_ + 1]) } 0, 2;
 
 printf "instructions memory %d 1 count %.0f\n", $size, $bare->{''};
-printf "instructions gateway %d 1 count %.0f\n", $size, $gateway->{''};
+printf "instructions %s %d 1 count %.0f\n", $kind, $size, $gateway->{''};
 
 # functions without a name are static ones of a stripped nginx
 my %more = map { $_ => $gateway->{$_} - ($bare->{$_} // 0) }
@@ -20,7 +20,8 @@ my %more = map { $_ => $gateway->{$_} - ($bare->{$_} // 0) }
 my @most = sort { $more{$b} <=> $more{$a} || $a cmp $b } keys %more;
 
 for my $name (splice @most, 0, $functions) {
-    printf "function %s %d 1 count %.0f\n", $name, $size, $more{$name};
+    printf "function %s %d 1 count %.0f of %s\n", $name, $size, $more{$name},
+        $kind;
 }
 
 
