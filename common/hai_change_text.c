@@ -67,16 +67,18 @@ char *hai_json_escape(char *to, struct hai_slice text) {
     }
 }
 
-bool hai_text_make(struct hai_job *job, struct hai_text *text) {
+bool hai_text_check(struct hai_job *job, struct hai_text *text) {
+    return hai_json_escaped_size(text->text, &text->len)
+           || hai_job_fail(job, HAI_CHANGE_SHAPE,
+                           "the text of a rule is not UTF-8");
+}
+
+/* Makes the escaped form of a text that is going to be used. */
+static bool make(struct hai_job *job, struct hai_text *text) {
     char *p;
 
     if (text->json) {
         return true;
-    }
-
-    if (!hai_json_escaped_size(text->text, &text->len)) {
-        return hai_job_fail(job, HAI_CHANGE_SHAPE,
-                            "the text of a rule is not UTF-8");
     }
 
     p = hai_job_memory(job, text->len + 2 * HAI_SEPARATOR_JSON_LEN);
@@ -308,28 +310,32 @@ static bool begins_with(const struct hai_job *job,
 }
 
 bool hai_place_append(struct hai_job *job, struct hai_place *place,
-                      const struct hai_text *text) {
+                      struct hai_text *text) {
     bool there;
 
-    if (!ends_with(job, place, text->text, &there)) {
-        return false;
-    }
-    if (!there) {
-        hai_place_add(place, text);
-    }
-
-    return true;
+    return ends_with(job, place, text->text, &there)
+           && (there || hai_place_add(job, place, text));
 }
 
 bool hai_place_prepend(struct hai_job *job, struct hai_place *place,
-                       const struct hai_text *text) {
-    if (!begins_with(job, place, text->text)) {
-        place->list[--place->low] = text;
+                       struct hai_text *text) {
+    if (begins_with(job, place, text->text)) {
+        return true;
+    }
+    if (!make(job, text)) {
+        return false;
     }
 
+    place->list[--place->low] = text;
     return true;
 }
 
-void hai_place_add(struct hai_place *place, const struct hai_text *text) {
+bool hai_place_add(struct hai_job *job, struct hai_place *place,
+                   struct hai_text *text) {
+    if (!make(job, text)) {
+        return false;
+    }
+
     place->list[place->high++] = text;
+    return true;
 }
