@@ -16,8 +16,7 @@
 /* Between text and text. */
 #define HAI_SEPARATOR "\n\n"
 #define HAI_SEPARATOR_LEN 2
-#define HAI_SEPARATOR_JSON "\\n\\n"
-#define HAI_SEPARATOR_JSON_LEN 4
+#define HAI_SEPARATOR_JSON_LEN 4 /* escaped */
 
 #define HAI_TAIL_NEAR 128 /* bytes that answer most questions */
 
@@ -47,8 +46,9 @@ struct hai_job {
 
 /* The last bytes of a string of the body. */
 struct hai_tail {
-    char *text; /* NULL: not read yet */
+    const char *text;
     size_t len;
+    bool read;
     bool whole; /* that is all of it */
 };
 

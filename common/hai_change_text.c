@@ -75,6 +75,8 @@ bool hai_text_check(struct hai_job *job, struct hai_text *text) {
 
 /* Makes the escaped form of a text that is going to be used. */
 static bool make(struct hai_job *job, struct hai_text *text) {
+    static const char separator[HAI_SEPARATOR_JSON_LEN] = {'\\', 'n', '\\',
+                                                           'n'};
     char *p;
 
     if (text->json) {
@@ -87,9 +89,9 @@ static bool make(struct hai_job *job, struct hai_text *text) {
     }
 
     text->json = p;
-    memcpy(p, HAI_SEPARATOR_JSON, HAI_SEPARATOR_JSON_LEN);
-    p = hai_json_escape(p + HAI_SEPARATOR_JSON_LEN, text->text);
-    memcpy(p, HAI_SEPARATOR_JSON, HAI_SEPARATOR_JSON_LEN);
+    memcpy(p, separator, sizeof(separator));
+    p = hai_json_escape(p + sizeof(separator), text->text);
+    memcpy(p, separator, sizeof(separator));
 
     return true;
 }
@@ -137,6 +139,7 @@ static void read_tail(const struct hai_job *job, struct hai_tail *tail,
     }
 
     blur = tail->whole ? 0 : len < HAI_WALK_BLUR ? len : HAI_WALK_BLUR;
+    tail->read = true;
     tail->text = text + blur;
     tail->len = len - blur;
 }
@@ -157,7 +160,7 @@ static bool match_value_tail(struct hai_job *job, struct hai_place *place,
     uint64_t n;
     char *memory;
 
-    if (place->near.text == NULL) {
+    if (!place->near.read) {
         read_tail(job, &place->near, &place->last, place->near_text,
                   HAI_TAIL_NEAR);
     }
@@ -167,7 +170,7 @@ static bool match_value_tail(struct hai_job *job, struct hai_place *place,
         return true;
     }
 
-    if (place->far.text == NULL) {
+    if (!place->far.read) {
         n = HAI_WALK_ESCAPED * ((uint64_t) job->longest + 2 * HAI_WALK_BLUR);
         if (n > size) {
             n = size;
@@ -244,7 +247,7 @@ static bool ends_with(struct hai_job *job, struct hai_place *place,
 
         } else {
             const struct hai_slice *added = &place->list[--i]->text;
-            struct hai_tail tail = {(char *) added->data, added->len, true};
+            struct hai_tail tail = {added->data, added->len, true, true};
 
             n = match_tail(&tail, text.data, left);
         }
