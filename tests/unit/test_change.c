@@ -2,18 +2,12 @@
 /* SOURCES: common/hai_change_put.c common/hai_change_set.c */
 /* SOURCES: common/hai_change_text.c common/hai_walk.c common/hai_edit.c */
 /* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
-/* SOURCES: tests/unit/change_model.c */
+/* SOURCES: tests/unit/change_model.c tests/unit/change_run.c */
 /* LIBS: -ljansson */
 
-/*
- * Changes of bodies: what each makes of each shape, byte for byte.  Every
- * case runs on the body in one piece, in every two pieces and in pieces of
- * one byte; the result is compared with the same changes of a tree.
- *
- * In bodies, results and values of this file ' stands for ".
- */
+/* Changes of bodies: what each makes of each shape, byte for byte. */
 
-#include "change_model.h"
+#include "change_run.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,283 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-#define CHAT HAI_API_OPENAI_CHAT
-#define RESPONSES HAI_API_OPENAI_RESPONSES
-#define COMPLETIONS HAI_API_OPENAI_COMPLETIONS
-#define ANTHROPIC HAI_API_ANTHROPIC_MESSAGES
-#define OTHER HAI_API_OTHER
-
-#define MAX_CHANGES 8
-
-struct want {
-    enum hai_change_op op;
-    const char *text; /* or field; NULL: the list ends */
-    const char *value;
-    const char *min;
-    const char *max;
-    const char *fallback;
-};
-
-/* clang-format off */
-#define APPEND(text) {HAI_CHANGE_APPEND, text, NULL, NULL, NULL, NULL}
-#define PREPEND(text) {HAI_CHANGE_PREPEND, text, NULL, NULL, NULL, NULL}
-#define MESSAGE(text) {HAI_CHANGE_MESSAGE, text, NULL, NULL, NULL, NULL}
-#define SET(field, value) {HAI_CHANGE_SET, field, value, NULL, NULL, NULL}
-#define BOUND(field, min, max, fallback)                                       \
-    {HAI_CHANGE_SET, field, NULL, min, max, fallback}
-#define REMOVE(field) {HAI_CHANGE_REMOVE, field, NULL, NULL, NULL, NULL}
-/* clang-format on */
-
-struct test {
-    enum hai_api api;
-    const char *body;
-    const char *result; /* NULL: HAI_CHANGE_SHAPE; SAME: nothing changes */
-    struct want changes[MAX_CHANGES];
-};
-
-static const char SAME[] = "";
-
-static struct hai_json *scanner;
-static struct hai_edits edits;
-
-static int set_up(void **state) {
-    (void) state;
-    scanner = hai_json_new();
-    hai_edits_init(&edits, 1 << 20);
-    return scanner ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    (void) state;
-    hai_json_free(scanner);
-    hai_edits_free(&edits);
-    return 0;
-}
-
-/* Quotes instead of apostrophes; free() it. */
-static char *quoted(const char *text) {
-    char *copy = strdup(text);
-
-    assert_non_null(copy);
-    for (char *p = copy; *p; p++) {
-        if (*p == '\'') {
-            *p = '"';
-        }
-    }
-
-    return copy;
-}
-
-static void slice(struct hai_slice *s, const char *text) {
-    if (text) {
-        s->data = quoted(text);
-        s->len = strlen(text);
-    }
-}
-
-static size_t make_changes(struct hai_change *changes,
-                           const struct want *want) {
-    size_t n = 0;
-
-    memset(changes, 0, MAX_CHANGES * sizeof(*changes));
-
-    for (; n < MAX_CHANGES && want[n].text; n++) {
-        changes[n].op = want[n].op;
-        if (want[n].op == HAI_CHANGE_SET || want[n].op == HAI_CHANGE_REMOVE) {
-            slice(&changes[n].field, want[n].text);
-        } else {
-            slice(&changes[n].text, want[n].text);
-        }
-        slice(&changes[n].value, want[n].value);
-        slice(&changes[n].min, want[n].min);
-        slice(&changes[n].max, want[n].max);
-        slice(&changes[n].fallback, want[n].fallback);
-    }
-
-    return n;
-}
-
-static void free_changes(struct hai_change *changes, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        free((char *) changes[i].text.data);
-        free((char *) changes[i].field.data);
-        free((char *) changes[i].value.data);
-        free((char *) changes[i].min.data);
-        free((char *) changes[i].max.data);
-        free((char *) changes[i].fallback.data);
-    }
-}
-
-/* The body with the edits, NUL ended; free() it. */
-static char *splice(const char *body, size_t len) {
-    uint64_t size = hai_edits_result_size(&edits, len);
-    char *result = malloc((size_t) size + 1), *p = result;
-    uint64_t at = 0;
-
-    assert_non_null(result);
-    for (size_t i = 0; i < edits.n; i++) {
-        const struct hai_edit *e = &edits.list[i];
-
-        assert_true(e->offset >= at && e->offset + e->del <= len);
-        memcpy(p, body + at, (size_t) (e->offset - at));
-        p += e->offset - at;
-        if (e->len) {
-            memcpy(p, e->text, e->len);
-            p += e->len;
-        }
-        at = e->offset + e->del;
-    }
-    memcpy(p, body + at, (size_t) (len - at));
-    p += len - at;
-    *p = '\0';
-    assert_int_equal(p - result, size);
-
-    return result;
-}
-
-/* Each piece lies in a block of its own, so that a read beyond it is seen. */
-static struct hai_piece piece_of(const char *data, size_t len) {
-    uint8_t *copy = malloc(len ? len : 1);
-
-    assert_non_null(copy);
-    memcpy(copy, data, len);
-    return (struct hai_piece){copy, len};
-}
-
-static void free_pieces(const struct hai_piece *pieces, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        free((uint8_t *) pieces[i].data);
-    }
-}
-
-/* What the changes make of a body in pieces; NULL: HAI_CHANGE_SHAPE. */
-static char *change(const struct hai_body *body, const char *text,
-                    enum hai_api api, const struct hai_change *changes,
-                    size_t n) {
-    const char *why = NULL;
-    enum hai_change_status status =
-        hai_changes_apply(body, api, changes, n, &edits, &why);
-
-    if (status == HAI_CHANGE_SHAPE) {
-        assert_non_null(why);
-        assert_int_equal(edits.n, 0);
-        return NULL;
-    }
-
-    assert_int_equal(status, HAI_CHANGE_OK);
-    return splice(text, (size_t) body->size);
-}
-
-static void assert_same(const char *a, const char *b, const char *body) {
-    if ((a == NULL) != (b == NULL) || (a && strcmp(a, b) != 0)) {
-        fail_msg("of %s\nbecame   %s\nnot      %s", body, a ? a : "(refused)",
-                 b ? b : "(refused)");
-    }
-}
-
-static void scan(const char *text) {
-    hai_json_reset(scanner);
-    hai_json_feed(scanner, text, strlen(text));
-    if (hai_json_finish(scanner) != HAI_JSON_OK) {
-        fail_msg("%s: %s", hai_json_strerror(hai_json_finish(scanner)), text);
-    }
-}
-
-/* In one piece, in every two, in single bytes. */
-static char *change_split(const char *text, enum hai_api api,
-                          const struct hai_change *changes, size_t n) {
-    size_t len = strlen(text);
-    struct hai_piece *pieces = calloc(len + 2, sizeof(pieces[0]));
-    struct hai_body body = {pieces, 1, len, hai_json_facts(scanner)};
-    char *result, *other;
-
-    assert_non_null(pieces);
-
-    pieces[0] = piece_of(text, len);
-    result = change(&body, text, api, changes, n);
-    free_pieces(pieces, 1);
-
-    for (size_t i = 0; i <= len; i++) {
-        pieces[0] = piece_of(text, i);
-        pieces[1] = piece_of(text + i, len - i);
-        body.n = 2;
-        other = change(&body, text, api, changes, n);
-        assert_same(other, result, text);
-        free(other);
-        free_pieces(pieces, 2);
-    }
-
-    for (size_t i = 0; i < len; i++) {
-        pieces[i] = piece_of(text + i, 1);
-    }
-    pieces[len] = piece_of(text, 0);
-    body.n = len + 1;
-    other = change(&body, text, api, changes, n);
-    assert_same(other, result, text);
-    free(other);
-    free_pieces(pieces, len + 1);
-
-    free(pieces);
-    return result;
-}
-
-static void compare_with_model(const char *text, enum hai_api api,
-                               const struct hai_change *changes, size_t n,
-                               const char *result) {
-    json_t *root = json_loads(text, JSON_ALLOW_NUL, NULL), *changed;
-    bool done = true;
-
-    assert_non_null(root);
-    for (size_t i = 0; i < n && done; i++) {
-        done = model_apply(root, api, &changes[i]);
-    }
-    if (done != (result != NULL)) {
-        fail_msg("of %s: the model thinks otherwise", text);
-    }
-
-    if (result) {
-        changed = json_loads(result, JSON_ALLOW_NUL, NULL);
-        if (changed == NULL || !json_equal(root, changed)) {
-            fail_msg("of %s\nbecame %s\nthe model has %s", text, result,
-                     json_dumps(root, JSON_COMPACT));
-        }
-        json_decref(changed);
-    }
-    json_decref(root);
-}
-
-static void run(const struct test *t) {
-    struct hai_change changes[MAX_CHANGES];
-    size_t n = make_changes(changes, t->changes);
-    char *body = quoted(t->body), *result, *expected = NULL;
-
-    if (t->result) {
-        expected = t->result == SAME ? strdup(body) : quoted(t->result);
-        assert_non_null(expected);
-    }
-
-    scan(body);
-    result = change_split(body, t->api, changes, n);
-    assert_same(result, expected, body);
-    compare_with_model(body, t->api, changes, n, result);
-    if (result) {
-        scan(result);
-    }
-
-    free(result);
-    free(expected);
-    free(body);
-    free_changes(changes, n);
-}
-
-static void run_all(const struct test *tests, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        run(&tests[i]);
-    }
-}
 
 /* clang-format off */
 
@@ -404,7 +121,7 @@ static void chat(void **state) {
     };
 
     (void) state;
-    run_all(tests, COUNT(tests));
+    change_tests(tests, COUNT(tests));
 }
 
 static void anthropic(void **state) {
@@ -438,7 +155,7 @@ static void anthropic(void **state) {
     };
 
     (void) state;
-    run_all(tests, COUNT(tests));
+    change_tests(tests, COUNT(tests));
 }
 
 static void responses(void **state) {
@@ -484,7 +201,7 @@ static void responses(void **state) {
     };
 
     (void) state;
-    run_all(tests, COUNT(tests));
+    change_tests(tests, COUNT(tests));
 }
 
 static void completions(void **state) {
@@ -509,18 +226,193 @@ static void completions(void **state) {
     };
 
     (void) state;
-    run_all(tests, COUNT(tests));
+    change_tests(tests, COUNT(tests));
+}
+
+/* clang-format on */
+
+/* clang-format off */
+
+static void messages(void **state) {
+    static const struct test tests[] = {
+        {CHAT, "{'messages':[]}",
+               "{'messages':[{'role':'user','content':'M'}]}", {MESSAGE("M")}},
+        {CHAT, "{'messages':[ ]}",
+               "{'messages':[{'role':'system','content':'A'} ,"
+               "{'role':'user','content':["
+               "{'type':'text','text':'M'},{'type':'text','text':'N'}]}]}",
+               {MESSAGE("M"), APPEND("A"), MESSAGE("N")}},
+        {CHAT, "{'messages':[{'role':'system','content':'x'}]}",
+               "{'messages':[{'role':'system','content':'x\\n\\nA'},"
+               "{'role':'user','content':'M'}]}",
+               {MESSAGE("M"), APPEND("A")}},
+        {CHAT, "{'messages':[{'role':'user','content':'a'},"
+               "{'role':'us\\u0065r','content':'b'},"
+               "{'role':'tool','content':'c'}]}",
+               "{'messages':[{'role':'user','content':'a'},"
+               "{'role':'us\\u0065r','content':["
+               "{'type':'text','text':'b'},{'type':'text','text':'M'}]},"
+               "{'role':'tool','content':'c'}]}",
+               {MESSAGE("M")}},
+        {CHAT, "{'messages':[{'role':'user','content':["
+               "{'type':'image_url','image_url':{'url':'x'}}]}]}",
+               "{'messages':[{'role':'user','content':["
+               "{'type':'image_url','image_url':{'url':'x'}},"
+               "{'type':'text','text':'M'},{'type':'text','text':'M'}]}]}",
+               {MESSAGE("M"), MESSAGE("M")}},
+        {CHAT, "{'messages':[{'role':'user','content':[ ]}]}",
+               "{'messages':[{'role':'user','content':[ "
+               "{'type':'text','text':'M'}]}]}", {MESSAGE("M")}},
+        {CHAT, "{'messages':[{'role':'user'}]}",
+               "{'messages':[{'content':'M','role':'user'}]}", {MESSAGE("M")}},
+        {CHAT, "{'messages':[{'role':'user','content':null}]}",
+               "{'messages':[{'role':'user','content':["
+               "{'type':'text','text':'M'},{'type':'text','text':'N'}]}]}",
+               {MESSAGE("M"), MESSAGE("N")}},
+        {CHAT, "{'messages':[{'role':'user','content':7}]}", NULL,
+               {MESSAGE("M")}},
+        {CHAT, "{'messages':[{'role':'user','content':[7]}]}", NULL,
+               {MESSAGE("M")}},
+        {CHAT, "{'messages':[7,{'role':'user','content':'x'}]}", NULL,
+               {MESSAGE("M")}},
+        {CHAT, "{'messages':[{'role':'user','content':'x'}]}", SAME,
+               {MESSAGE(""), APPEND(""), PREPEND("")}},
+    };
+
+    (void) state;
+    change_tests(tests, COUNT(tests));
+}
+
+/* Text that is there is found, however the caller escapes it. */
+static void there_already(void **state) {
+    static const struct test tests[] = {
+        {ANTHROPIC, "{'system':'x\\u0061\\u0062'}", SAME,
+                    {APPEND("ab"), APPEND("b"), APPEND("xab")}},
+        {ANTHROPIC, "{'system':'ab'}", "{'system':'ab\\n\\nxab'}",
+                    {APPEND("xab")}},
+        {ANTHROPIC, "{'system':'\\u000a\\u005c\\/'}", SAME,
+                    {APPEND("\n\\/"), PREPEND("\n\\/"), PREPEND("\n")}},
+        {ANTHROPIC, "{'system':'\\ud83d\\ude00'}", SAME,
+                    {APPEND("\xf0\x9f\x98\x80"), PREPEND("\xf0\x9f\x98\x80")}},
+        {ANTHROPIC, "{'system':'\xf0\x9f\x98\x80'}", SAME,
+                    {APPEND("\xf0\x9f\x98\x80"), PREPEND("\xf0\x9f\x98\x80")}},
+        /* across what was added */
+        {ANTHROPIC, "{'system':'x'}", "{'system':'p\\n\\nx\\n\\na'}",
+                    {APPEND("a"), APPEND("x\n\na"), APPEND("\n\na"),
+                     APPEND("\na"), PREPEND("p"), APPEND("p\n\nx\n\na"),
+                     PREPEND("p\n\nx\n\na"), PREPEND("p\n")}},
+        {ANTHROPIC, "{'system':'x'}",
+                    "{'system':'x\\n\\na\\n\\nq\\nx\\n\\na'}",
+                    {APPEND("a"), APPEND("q\nx\n\na")}},
+        {ANTHROPIC, "{}", "{'system':'b\\n\\na'}",
+                    {APPEND("a"), PREPEND("b"), APPEND("b\n\na"),
+                     PREPEND("b\n\na"), APPEND("\n\na"), PREPEND("b\n")}},
+        {CHAT, "{'messages':[{'role':'user'}]}",
+               "{'messages':[{'role':'system','content':'\\n'},"
+               "{'role':'user'}]}", {PREPEND("\n"), APPEND("\n")}},
+        /* parts are texts of their own */
+        {ANTHROPIC, "{'system':[{'type':'text','text':'a'}]}",
+                    "{'system':[{'type':'text','text':'a'},"
+                    "{'type':'text','text':'b'},"
+                    "{'type':'text','text':'a\\n\\nb'}]}",
+                    {APPEND("b"), APPEND("a\n\nb"), APPEND("\nb")}},
+    };
+
+    (void) state;
+    change_tests(tests, COUNT(tests));
+}
+
+static void fields(void **state) {
+    static const struct test tests[] = {
+        {OTHER, "{}", "{'a':1}", {SET("a", "1")}},
+        {OTHER, "{ }", "{'a':1,'b':{'c':[]} }",
+                {SET("a", "1"), SET("b", "{'c':[]}")}},
+        {OTHER, "{'x':0}", "{'a':1,'b':2,'x':0}",
+                {SET("a", "1"), SET("b", "2")}},
+        {OTHER, "{'a' : [1,{'b':2}] ,'b':3}", "{'a' : 7 ,'b':8}",
+                {SET("a", "7"), SET("b", "8")}},
+        {OTHER, "{'\\u0061':1}", "{'\\u0061':2}", {SET("a", "2")}},
+        {OTHER, "{'x':{'a':1}}", "{'a':2,'x':{'a':1}}", {SET("a", "2")}},
+        {OTHER, "{'a':1}", "{'a':3}", {SET("a", "2"), SET("a", "3")}},
+        {OTHER, "{}", "{'q\\'\\n':1}", {SET("q'\n", "1")}},
+        {CHAT, "{'messages':[],'model':'x','tools':[1]}",
+               "{'messages':[],'model':'gpt','tools':[]}",
+               {SET("model", "'gpt'"), SET("tools", "[]")}},
+
+        /* removed at the beginning, in the middle, at the end, all */
+        {OTHER, "{'a':1,'b':2,'c':3}", "{'b':2,'c':3}", {REMOVE("a")}},
+        {OTHER, "{'a':1,'b':2,'c':3}", "{'a':1,'c':3}", {REMOVE("b")}},
+        {OTHER, "{'a':1,'b':2,'c':3}", "{'a':1,'b':2}", {REMOVE("c")}},
+        {OTHER, "{ 'a' : 1 , 'b' : 2 , 'c' : 3 }", "{ 'b' : 2 , 'c' : 3 }",
+                {REMOVE("a")}},
+        {OTHER, "{ 'a' : 1 , 'b' : 2 , 'c' : 3 }", "{ 'a' : 1 , 'c' : 3 }",
+                {REMOVE("b")}},
+        {OTHER, "{ 'a' : 1 , 'b' : 2 , 'c' : 3 }", "{ 'a' : 1 , 'b' : 2 }",
+                {REMOVE("c")}},
+        {OTHER, "{'a':1,'b':2,'c':3}", "{'c':3}", {REMOVE("b"), REMOVE("a")}},
+        {OTHER, "{'a':1,'b':2,'c':3}", "{'b':2}", {REMOVE("c"), REMOVE("a")}},
+        {OTHER, "{'a':1,'b':2,'c':3}", "{'a':1}", {REMOVE("c"), REMOVE("b")}},
+        {OTHER, "{ 'a':1, 'b':2 }", "{  }", {REMOVE("b"), REMOVE("a")}},
+        {OTHER, "{'a':1}", "{}", {REMOVE("a")}},
+        {OTHER, "{'a':1}", SAME, {REMOVE("b")}},
+        {OTHER, "{}", SAME, {REMOVE("b")}},
+        {CHAT, "{'tools':[1],'model':'x'}", "{'model':'x'}", {REMOVE("tools")}},
+        {CHAT, "{'a':1,'model':'x'}", "{'a':1}", {REMOVE("model")}},
+
+        /* and something is added */
+        {OTHER, "{'a':1}", "{'b':2,'c':3}",
+                {REMOVE("a"), SET("b", "2"), SET("c", "3")}},
+        {OTHER, "{'a':1,'x':0}", "{'b':2,'x':0}", {REMOVE("a"), SET("b", "2")}},
+        {ANTHROPIC, "{'a':1}", "{'system':'A','b':2}",
+                    {REMOVE("a"), SET("b", "2"), APPEND("A")}},
+        {RESPONSES, "{}",
+                    "{'instructions':'A','input':[{'role':'user',"
+                    "'content':'M'}],'b':2}",
+                    {SET("b", "2"), MESSAGE("M"), APPEND("A")}},
+        {ANTHROPIC, "{'x':0,'system':null,'a':1}", "{'x':0,'system':'A'}",
+                    {REMOVE("a"), APPEND("A")}},
+
+        /* several changes of one field */
+        {OTHER, "{'a':1,'x':0}", "{'a':2,'x':0}",
+                {SET("a", "5"), REMOVE("a"), SET("a", "2")}},
+        {OTHER, "{'x':0,'a':1}", "{'x':0}", {SET("a", "5"), REMOVE("a")}},
+        {OTHER, "{'x':0}", SAME, {SET("a", "5"), REMOVE("a")}},
+        {OTHER, "{'x':0}", "{'a':7,'x':0}",
+                {SET("a", "5"), REMOVE("a"), BOUND("a", NULL, NULL, "7")}},
+        {OTHER, "{'x':0}", "{'a':3,'x':0}",
+                {SET("a", "5"), BOUND("a", NULL, "3", NULL)}},
+
+        /* bounds */
+        {OTHER, "{'a':5000}", "{'a':4096}", {BOUND("a", NULL, "4096", "10")}},
+        {OTHER, "{'a':4096}", SAME, {BOUND("a", "1", "4096", "10")}},
+        {OTHER, "{'a':0}", "{'a':1}", {BOUND("a", "1", "4096", "10")}},
+        {OTHER, "{'a':-5e3}", "{'a':-1}", {BOUND("a", "-1", NULL, NULL)}},
+        {OTHER, "{'a':null}", "{'a':10}", {BOUND("a", "1", "4096", "10")}},
+        {OTHER, "{}", "{'a':10}", {BOUND("a", "1", "4096", "10")}},
+        {OTHER, "{'a':null}", SAME, {BOUND("a", "1", "4096", NULL)}},
+        {OTHER, "{}", SAME, {BOUND("a", "1", "4096", NULL)}},
+        {OTHER, "{'a':'99999'}", "{'a':4096}", {BOUND("a", "1", "4096", "10")}},
+        {OTHER, "{'a':[]}", "{'a':1}", {BOUND("a", "1", NULL, "10")}},
+        {OTHER, "{'a':true}", SAME, {BOUND("a", NULL, NULL, "10")}},
+        {OTHER, "{'a':1e4}", "{'a':4096}", {BOUND("a", NULL, "4096", NULL)}},
+        {OTHER, "{'a':1E+4}", "{'a':4096}", {BOUND("a", NULL, "4096", NULL)}},
+        {OTHER, "{'a':40960e-1}", SAME, {BOUND("a", "4096", "4096", NULL)}},
+        {OTHER, "{'a':0.000}", SAME, {BOUND("a", "0", "-0", NULL)}},
+    };
+
+    (void) state;
+    change_tests(tests, COUNT(tests));
 }
 
 /* clang-format on */
 
 int main(void) {
     const struct CMUnitTest all[] = {
-        cmocka_unit_test(chat),
-        cmocka_unit_test(anthropic),
-        cmocka_unit_test(responses),
-        cmocka_unit_test(completions),
+        cmocka_unit_test(chat),      cmocka_unit_test(anthropic),
+        cmocka_unit_test(responses), cmocka_unit_test(completions),
+        cmocka_unit_test(messages),  cmocka_unit_test(there_already),
+        cmocka_unit_test(fields),
     };
 
-    return cmocka_run_group_tests(all, set_up, tear_down);
+    return cmocka_run_group_tests(all, change_set_up, change_tear_down);
 }
