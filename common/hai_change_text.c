@@ -197,6 +197,13 @@ void hai_place_free(struct hai_place *place) {
     place->far_memory = NULL;
 }
 
+/* Is there text of the body between what is added? */
+static bool has_own(const struct hai_place *place) {
+    return !place->empty
+           && (place->kind == HAI_PLACE_STRING
+               || place->kind == HAI_PLACE_PARTS);
+}
+
 /* The separator's part of a comparison from the beginning or the end. */
 static bool take_separator(const char *text, size_t *len, bool end) {
     size_t n = *len < HAI_SEPARATOR_LEN ? *len : HAI_SEPARATOR_LEN;
@@ -207,7 +214,7 @@ static bool take_separator(const char *text, size_t *len, bool end) {
 
 static bool ends_with(struct hai_job *job, struct hai_place *place,
                       struct hai_slice text, bool *yes) {
-    bool own_due = !place->empty, first = true;
+    bool own_due = has_own(place), first = true;
     size_t i = place->high, left = text.len, n;
 
     *yes = false;
@@ -252,7 +259,7 @@ static bool ends_with(struct hai_job *job, struct hai_place *place,
 
 static bool begins_with(const struct hai_job *job,
                         const struct hai_place *place, struct hai_slice text) {
-    bool own_due = !place->empty, first = true;
+    bool own_due = has_own(place), first = true;
     size_t i = place->low, n, left, before;
 
     while (text.len > 0) {

@@ -307,9 +307,11 @@ static void plan_opaque(struct run *run) {
 
         run->facts.event = rule->event;
         if (!is_request_event(rule->event) || is_report(rule)) {
+            skipped(run, rule, rule->enabled ? "api" : "disabled");
             continue;
         }
         if (!may_apply(run, rule, &why)) {
+            skipped(run, rule, why);
             continue;
         }
         if (is_blocking(rule) && rule->event != HAI_EV_TOOL_AFTER) {

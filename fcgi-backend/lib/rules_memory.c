@@ -3,7 +3,7 @@
  * and evaluate.h.
  *
  * A table of fixed size in which a key may lie in one of a few neighbouring
- * places; where all are taken the one that would be free first makes room.
+ * places; where all are taken the oldest makes room.
  * Keys are keyed hashes of 64 bits: a caller who chooses names or call ids
  * cannot choose where they lie.
  */
@@ -21,7 +21,7 @@
 
 struct place {
     uint64_t key;  /* 0: free */
-    uint64_t free; /* a time or a count, see the users */
+    uint64_t time; /* of the last firing, or a count instead */
 };
 
 struct table {
@@ -102,7 +102,7 @@ static struct place *find(struct table *t, uint64_t key) {
         if (p[i].key == key) {
             return &p[i];
         }
-        if (p[i].free < victim->free) {
+        if (p[i].time < victim->time) {
             victim = &p[i];
         }
     }
@@ -144,13 +144,13 @@ bool hai_cooldown_take(struct hai_cooldown *c, const struct hai_rule *rule,
     pthread_mutex_lock(&c->table->mutex);
     place = find(c->table, key);
 
-    /* what is kept is the end of the pause; one that lies further ahead than
-     * the rule's pause is of an older form of the rule */
-    fires = place->key != key || place->free <= now_ms
-            || place->free - now_ms > rule->cooldown_ms;
+    /* another thread's moment may lie a little later than this one's */
+    fires =
+        place->key != key
+        || (now_ms >= place->time && now_ms - place->time >= rule->cooldown_ms);
     if (fires) {
         place->key = key;
-        place->free = now_ms + rule->cooldown_ms;
+        place->time = now_ms;
     }
     pthread_mutex_unlock(&c->table->mutex);
     return fires;
@@ -191,7 +191,7 @@ bool hai_seen_take(struct hai_seen *s, const struct hai_rule *rule,
     place = find(s->table, key);
     first = place->key != key;
     place->key = key;
-    place->free = ++s->count; /* the longest unheard of goes first */
+    place->time = ++s->count; /* the longest unheard of goes first */
     pthread_mutex_unlock(&s->table->mutex);
     return first;
 }
