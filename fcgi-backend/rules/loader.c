@@ -404,7 +404,7 @@ static void make_set(struct hai_loader *l) {
         snprintf(l->epoch.digest, sizeof(l->epoch.digest), "%s", rules->digest);
         l->fresh = true;
         l->foreign_ms = 0;
-        hai_log(HAI_LOG_INFO, "%zu rules are in force", rules->n);
+        hai_log(HAI_LOG_INFO, "rules in force: %zu", rules->n);
     }
 
     /* with Redis the epoch that it has is looked at first: maybe another
