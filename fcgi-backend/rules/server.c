@@ -21,6 +21,7 @@
 
 #include "server.h"
 
+#include "clock.h"
 #include "lib/log.h"
 #include "question.h"
 

@@ -267,12 +267,12 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
         && !$_->{last_error} }), 'the overlay is gone');
 
     $s->cmd('SET', $rules_key, 'no hash');
-    ok(wait_for(sub { $engine->log =~ /WRONGTYPE/ }),
+    soon($engine->until_status(sub { $_->{last_error}
+        && $_->{last_error}{reason} =~ /WRONGTYPE/ }),
         'an overlay that is no hash');
     is(ask_plan()->{status}, 200, 'changes nothing');
     $s->cmd('DEL', $rules_key);
-    ok($engine->until_status(sub { $_->{redis} eq 'connected' }),
-        'and is got over');
+    soon($engine->until_status(sub { !$_->{last_error} }), 'and is got over');
 }
 
 
