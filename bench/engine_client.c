@@ -83,7 +83,7 @@ static void stream(struct text *t, int type, const char *data, size_t len) {
         record(t, type, data, n);
     }
 
-    record(t, type, NULL, 0);
+    record(t, type, "", 0);
 }
 
 static void pair(struct text *t, const char *name, const char *value) {
@@ -140,7 +140,7 @@ static void question(struct text *t, const char *ask, const char *api,
 
     record(t, BEGIN_REQUEST, begin, sizeof(begin));
     stream(t, PARAMS, params.data, params.len);
-    stream(t, STDIN, body.data, body.len);
+    stream(t, STDIN, body.data != NULL ? body.data : "", body.len);
     free(params.data);
     free(body.data);
 }
@@ -235,7 +235,7 @@ static int receive(int fd, struct text *t) {
         hai_bench_die("an answer without a status");
     }
 
-    return atoi(t->data + HEADER + 8);
+    return (int) strtol(t->data + HEADER + 8, NULL, 10);
 }
 
 int main(int argc, char **argv) {

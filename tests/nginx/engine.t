@@ -375,6 +375,28 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 }
 
 
+# The command
+
+{
+    my $command = ($ENV{HAI_BUILD} // $s->root . '/build') . '/hoody-ai';
+    my $epoch = redis_epoch();
+    my $text = qx('$command' rules status --socket '$engine->{socket}' 2>&1);
+
+    is($?, 0, 'hoody-ai rules status');
+    like($text, qr/^epoch +\Q$epoch\E$/m, 'tells the epoch');
+    like($text, qr/^ *(?:fired)? +stop 1$/m, 'and what fired');
+
+    $engine->text('{');
+    ok($engine->until_status(sub { $_->{last_error} }), 'a bad file');
+    $text = qx('$command' rules status --socket '$engine->{socket}' 2>&1);
+    is($? >> 8, 1, 'is its exit status');
+    like($text, qr/hoody\.json/, 'and named');
+
+    $engine->rules(\%block, \%log);
+    ok($engine->until_status(sub { !$_->{last_error} }), 'a good one');
+}
+
+
 # SIGHUP
 
 {
