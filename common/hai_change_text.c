@@ -67,16 +67,20 @@ char *hai_json_escape(char *to, struct hai_slice text) {
     }
 }
 
-bool hai_text_make(struct hai_job *job, struct hai_text *text) {
+bool hai_text_check(struct hai_job *job, struct hai_text *text) {
+    return hai_json_escaped_size(text->text, &text->len)
+           || hai_job_fail(job, HAI_CHANGE_SHAPE,
+                           "the text of a rule is not UTF-8");
+}
+
+/* Makes the escaped form of a text that is going to be used. */
+static bool make(struct hai_job *job, struct hai_text *text) {
+    static const char separator[HAI_SEPARATOR_JSON_LEN] = {'\\', 'n', '\\',
+                                                           'n'};
     char *p;
 
     if (text->json) {
         return true;
-    }
-
-    if (!hai_json_escaped_size(text->text, &text->len)) {
-        return hai_job_fail(job, HAI_CHANGE_SHAPE,
-                            "the text of a rule is not UTF-8");
     }
 
     p = hai_job_memory(job, text->len + 2 * HAI_SEPARATOR_JSON_LEN);
@@ -85,9 +89,9 @@ bool hai_text_make(struct hai_job *job, struct hai_text *text) {
     }
 
     text->json = p;
-    memcpy(p, HAI_SEPARATOR_JSON, HAI_SEPARATOR_JSON_LEN);
-    p = hai_json_escape(p + HAI_SEPARATOR_JSON_LEN, text->text);
-    memcpy(p, HAI_SEPARATOR_JSON, HAI_SEPARATOR_JSON_LEN);
+    memcpy(p, separator, sizeof(separator));
+    p = hai_json_escape(p + sizeof(separator), text->text);
+    memcpy(p, separator, sizeof(separator));
 
     return true;
 }
@@ -135,6 +139,7 @@ static void read_tail(const struct hai_job *job, struct hai_tail *tail,
     }
 
     blur = tail->whole ? 0 : len < HAI_WALK_BLUR ? len : HAI_WALK_BLUR;
+    tail->read = true;
     tail->text = text + blur;
     tail->len = len - blur;
 }
@@ -155,7 +160,7 @@ static bool match_value_tail(struct hai_job *job, struct hai_place *place,
     uint64_t n;
     char *memory;
 
-    if (place->near.text == NULL) {
+    if (!place->near.read) {
         read_tail(job, &place->near, &place->last, place->near_text,
                   HAI_TAIL_NEAR);
     }
@@ -165,7 +170,7 @@ static bool match_value_tail(struct hai_job *job, struct hai_place *place,
         return true;
     }
 
-    if (place->far.text == NULL) {
+    if (!place->far.read) {
         n = HAI_WALK_ESCAPED * ((uint64_t) job->longest + 2 * HAI_WALK_BLUR);
         if (n > size) {
             n = size;
@@ -242,7 +247,7 @@ static bool ends_with(struct hai_job *job, struct hai_place *place,
 
         } else {
             const struct hai_slice *added = &place->list[--i]->text;
-            struct hai_tail tail = {(char *) added->data, added->len, true};
+            struct hai_tail tail = {added->data, added->len, true, true};
 
             n = match_tail(&tail, text.data, left);
         }
@@ -308,28 +313,32 @@ static bool begins_with(const struct hai_job *job,
 }
 
 bool hai_place_append(struct hai_job *job, struct hai_place *place,
-                      const struct hai_text *text) {
+                      struct hai_text *text) {
     bool there;
 
-    if (!ends_with(job, place, text->text, &there)) {
-        return false;
-    }
-    if (!there) {
-        hai_place_add(place, text);
-    }
-
-    return true;
+    return ends_with(job, place, text->text, &there)
+           && (there || hai_place_add(job, place, text));
 }
 
 bool hai_place_prepend(struct hai_job *job, struct hai_place *place,
-                       const struct hai_text *text) {
-    if (!begins_with(job, place, text->text)) {
-        place->list[--place->low] = text;
+                       struct hai_text *text) {
+    if (begins_with(job, place, text->text)) {
+        return true;
+    }
+    if (!make(job, text)) {
+        return false;
     }
 
+    place->list[--place->low] = text;
     return true;
 }
 
-void hai_place_add(struct hai_place *place, const struct hai_text *text) {
+bool hai_place_add(struct hai_job *job, struct hai_place *place,
+                   struct hai_text *text) {
+    if (!make(job, text)) {
+        return false;
+    }
+
     place->list[place->high++] = text;
+    return true;
 }

@@ -214,10 +214,14 @@ static bool read_edits(struct reader *r) {
 
 static bool read_ask(struct reader *r) {
     char what[WORD_MAX + HAI_WALK_SPARE];
+    size_t len;
 
-    if (hai_walk_peek(&r->w) != '"'
-        || !hai_walk_is(what, hai_walk_string(&r->w, what, WORD_MAX), "body"))
-    {
+    if (hai_walk_peek(&r->w) != '"') {
+        return fail(r, "\"ask\" is no string");
+    }
+
+    len = hai_walk_string(&r->w, what, WORD_MAX);
+    if (!hai_walk_is(what, len, "body")) {
         return fail(r, "an unknown \"ask\"");
     }
 

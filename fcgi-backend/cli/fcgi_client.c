@@ -218,16 +218,32 @@ static int read_exactly(struct client *c, unsigned char *p, size_t len) {
     return 0;
 }
 
-/* Reads records up to the end of the request; *data has what came on STDOUT
- * and a NUL. */
-static int read_answer(struct client *c, char **data, size_t *len) {
-    unsigned char header[HEADER], content[65535 + 255];
-    size_t n;
+/* Adds what came on STDOUT, and a NUL behind it. */
+static int add_content(struct client *c, char **data, size_t *len,
+                       const unsigned char *content, size_t n) {
     char *larger;
 
+    if (*len + n > HAI_FCGI_MAX_ANSWER) {
+        return say(c, "the answer is too long");
+    }
+    larger = realloc(*data, *len + n + 1);
+    if (larger == NULL) {
+        return say(c, "no memory");
+    }
+    memcpy(larger + *len, content, n);
+    *len += n;
+    larger[*len] = '\0';
+    *data = larger;
+    return 0;
+}
+
+/* Reads records up to the end of the request. */
+static int read_answer(struct client *c, char **data, size_t *len) {
+    unsigned char header[HEADER] = {0}, content[65535 + 255] = {0};
+    size_t n;
+
     *len = 0;
-    *data = calloc(1, 1);
-    while (*data != NULL) {
+    for (;;) {
         if (read_exactly(c, header, HEADER) != 0) {
             return -1;
         }
@@ -238,27 +254,17 @@ static int read_answer(struct client *c, char **data, size_t *len) {
         if (read_exactly(c, content, n + header[6]) != 0) {
             return -1;
         }
+        if (header[1] == STDOUT && add_content(c, data, len, content, n) != 0) {
+            return -1;
+        }
         if (header[1] == END_REQUEST) {
-            return n >= 5 && content[4] == 0
-                       ? 0
-                       : say(c, "the request was refused by FastCGI");
-        }
-        if (header[1] != STDOUT || n == 0) {
-            continue;
-        }
-        if (*len + n > HAI_FCGI_MAX_ANSWER) {
-            return say(c, "the answer is too long");
-        }
-        larger = realloc(*data, *len + n + 1);
-        if (larger == NULL) {
             break;
         }
-        *data = larger;
-        memcpy(*data + *len, content, n);
-        *len += n;
-        (*data)[*len] = '\0';
     }
-    return say(c, "no memory");
+    if (n < 5 || content[4] != 0) {
+        return say(c, "the request was refused by FastCGI");
+    }
+    return add_content(c, data, len, content, 0); /* there may be none */
 }
 
 /* Lines of a header up to an empty one, then the body; line ends are LF or CR
@@ -289,10 +295,12 @@ static int split_answer(struct client *c, struct hai_fcgi_answer *answer,
 int hai_fcgi_ask(const char *address, const struct hai_fcgi_param *params,
                  int timeout_ms, struct hai_fcgi_answer *answer, char *error,
                  size_t size) {
-    struct client c = {-1, now_ms() + timeout_ms, error, size};
+    struct client c = {.fd = -1, .end = now_ms() + timeout_ms};
     size_t len;
     int rc;
 
+    c.error = error;
+    c.error_size = size;
     memset(answer, 0, sizeof(*answer));
     if (strncmp(address, "unix:", 5) == 0) {
         address += 5;

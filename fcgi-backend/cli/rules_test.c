@@ -299,7 +299,8 @@ static int evaluate(struct test *t, const struct hai_rules *rules,
 
 /* The body has to be one that the worker would pass on. */
 static int test_body(struct test *t, const struct hai_rules *rules,
-                     struct hai_request *request) {
+                     const struct hai_request *general) {
+    struct hai_request request = *general;
     struct hai_piece piece;
     struct hai_body body = {.pieces = &piece, .n = 1};
     struct hai_json *js;
@@ -324,12 +325,12 @@ static int test_body(struct test *t, const struct hai_rules *rules,
         piece = (struct hai_piece){(const uint8_t *) t->body, t->len};
         body.size = t->len;
         body.facts = hai_json_facts(js);
-        request->body = &body;
-        request->facts.model =
+        request.body = &body;
+        request.facts.model =
             (struct hai_slice){body.facts->model, body.facts->model_len};
         /* a prompt that is stored at the provider */
-        request->opaque = body.facts->top[HAI_KEY_PROMPT].type == '{';
-        status = evaluate(t, rules, request);
+        request.opaque = body.facts->top[HAI_KEY_PROMPT].type == '{';
+        status = evaluate(t, rules, &request);
     }
     hai_json_free(js);
     return status;

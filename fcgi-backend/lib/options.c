@@ -310,8 +310,10 @@ static int pass(struct parser *p, int argc, char **argv,
             return -1;
         default:
             if (apply
-                && apply_argument(p, (size_t) (option - OPT_TABLE), optarg)
-                       != 0) {
+                && apply_argument(p, (size_t) (option - OPT_TABLE),
+                                  optarg != NULL ? optarg : "")
+                       != 0)
+            {
                 return -1;
             }
         }

@@ -65,7 +65,8 @@ static bool token_valid(const char *s) {
     return p > s && p - s <= HAI_RULES_MAX_WORD;
 }
 
-static const char *header_wrong(const char *name, const json_t *value) {
+/* What is wrong with a header; value: NULL where it is no string. */
+static const char *header_wrong(const char *name, const char *value) {
     static const char *const ours[] = {
         "Connection", "Content-Length",    "Content-Type",      "Expect",
         "Host",       "Transfer-Encoding", "X-Hoody-Signature", NULL,
@@ -81,10 +82,10 @@ static const char *header_wrong(const char *name, const json_t *value) {
             return "is set by the event worker itself";
         }
     }
-    if (!json_is_string(value) || json_string_length(value) > MAX_HEADER) {
+    if (value == NULL || strlen(value) > MAX_HEADER) {
         return "a string of at most 4096 bytes is wanted";
     }
-    p = (const unsigned char *) json_string_value(value);
+    p = (const unsigned char *) value;
     for (; *p != '\0'; p++) {
         if ((*p < 0x20 && *p != '\t') || *p == 0x7f) {
             return "control characters and line ends cannot be sent";
@@ -110,20 +111,22 @@ void hai_rules_read_headers(struct hai_rules_reader *r, json_t *value,
                             struct hai_rule *rule) {
     struct hai_rule_list *list = &rule->headers;
     size_t object = hai_rules_value_at(r), n = json_object_size(value), i;
-    const char *name, *why;
+    const char *name, *text, *why;
     json_t *item;
 
     if (!json_is_object(value) || n > HAI_RULES_MAX_HEADERS) {
         hai_rules_wrong(r, "an object of at most 32 strings is wanted");
         return;
     }
+    list->n = 0;
     list->item = calloc(n > 0 ? n : 1, sizeof(*list->item));
     if (list->item == NULL) {
         hai_rules_wrong(r, "no memory");
         return;
     }
     json_object_foreach(value, name, item) {
-        why = header_wrong(name, item);
+        text = json_string_value(item);
+        why = header_wrong(name, text);
         for (i = 0; why == NULL && i < list->n; i++) {
             size_t len = strlen(name);
 
@@ -132,11 +135,11 @@ void hai_rules_read_headers(struct hai_rules_reader *r, json_t *value,
                 why = "is there twice";
             }
         }
-        if (why != NULL) {
+        if (why != NULL || text == NULL) {
             hai_rules_say(r, true, hai_locate_key(&r->text, object, name),
                           "\"action.headers\": \"%.128s\": %s", name, why);
         } else {
-            add_header(r, list, name, json_string_value(item));
+            add_header(r, list, name, text);
         }
     }
 }
