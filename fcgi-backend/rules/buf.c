@@ -106,10 +106,12 @@ void hai_buf_json(struct hai_buf *b, const char *text, size_t len) {
             *p++ = 'n';
 
         } else if (c < 0x20 || c == 0x7f) {
-            memcpy(p, "\\u00", 4);
-            p[4] = hex[c >> 4];
-            p[5] = hex[c & 15];
-            p += 6;
+            *p++ = '\\';
+            *p++ = 'u';
+            *p++ = '0';
+            *p++ = '0';
+            *p++ = hex[c >> 4];
+            *p++ = hex[c & 15];
 
         } else {
             *p++ = (char) c;

@@ -84,8 +84,4 @@ struct hai_engine {
     atomic_bool stopping;
 };
 
-/* Clocks in milliseconds: since 1970, and CLOCK_MONOTONIC. */
-uint64_t hai_wall_ms(void);
-uint64_t hai_mono_ms(void);
-
 #endif

@@ -2,6 +2,7 @@
 
 #include "entries.h"
 
+#include "clock.h"
 #include "lib/log.h"
 
 #include <errno.h>
@@ -37,14 +38,6 @@ struct writer {
     int pause_ms;
     time_t complained;
 };
-
-static uint64_t now_ms(clockid_t clock) {
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
 
 static void word(struct hai_entry *entry, const char *data, size_t len) {
     entry->argv[entry->argc] = data;
@@ -92,8 +85,7 @@ static struct hai_entry *entry_new(struct hai_entries *e, const char *type,
     pair(entry, "eid", entry->eid, (size_t) len);
     pair(entry, "type", type, strlen(type));
 
-    len = snprintf(entry->ts, sizeof(entry->ts), "%" PRIu64,
-                   now_ms(CLOCK_REALTIME));
+    len = snprintf(entry->ts, sizeof(entry->ts), "%" PRIu64, hai_wall_ms());
     pair(entry, "ts", entry->ts, (size_t) len);
 
     for (i = 0; i < n; i++) {
@@ -138,7 +130,7 @@ void hai_entries_add(struct hai_entries *e, const char *type,
 }
 
 static void complain(struct writer *w, const char *what, const char *why) {
-    time_t now = (time_t) (now_ms(CLOCK_MONOTONIC) / 1000);
+    time_t now = (time_t) (hai_mono_ms() / 1000);
 
     if (w->complained == 0 || now - w->complained >= 10) {
         w->complained = now;
@@ -163,13 +155,12 @@ static bool next_batch(struct writer *w) {
     }
 
     if (e->stopping && w->give_up_ms == 0) {
-        w->give_up_ms = now_ms(CLOCK_MONOTONIC) + STOP_MS;
+        w->give_up_ms = hai_mono_ms() + STOP_MS;
     }
 
     pthread_mutex_unlock(&e->lock);
 
-    return w->n > 0
-           && (w->give_up_ms == 0 || now_ms(CLOCK_MONOTONIC) < w->give_up_ms);
+    return w->n > 0 && (w->give_up_ms == 0 || hai_mono_ms() < w->give_up_ms);
 }
 
 /* Until the pause is over or the end has come. */
@@ -183,7 +174,7 @@ static void pause_a_while(struct writer *w) {
         w->pause_ms = PAUSE_MAX_MS;
     }
 
-    ms = now_ms(CLOCK_MONOTONIC) + (uint64_t) w->pause_ms / 2
+    ms = hai_mono_ms() + (uint64_t) w->pause_ms / 2
          + (uint64_t) random() % ((uint64_t) w->pause_ms / 2);
 
     pthread_mutex_lock(&e->lock);

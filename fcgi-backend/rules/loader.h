@@ -14,6 +14,9 @@ struct hai_loader;
 /* NULL with a message in the log. */
 struct hai_loader *hai_loader_start(struct hai_engine *engine);
 
+/* Until there was one attempt to load, or the time is over.  Called once. */
+void hai_loader_wait(struct hai_loader *loader, int timeout_ms);
+
 /* SIGHUP: reads everything again. */
 void hai_loader_reload(struct hai_loader *loader);
 

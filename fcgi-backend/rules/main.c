@@ -1,5 +1,6 @@
 /* hoody-ai-rules: answers the gateway's questions about rules. */
 
+#include "clock.h"
 #include "engine.h"
 #include "lib/log.h"
 #include "lib/options.h"
@@ -18,6 +19,7 @@
 #define COOLDOWNS 65536 /* of rule and container */
 #define SEEN 65536      /* tool results that were logged */
 #define NAME_LEN 255
+#define LOAD_MS 500 /* until questions are taken, loaded or not */
 
 /* From command line and file. */
 struct settings {
@@ -189,7 +191,14 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
     }
 
     loader = hai_loader_start(engine);
-    server = loader != NULL ? hai_server_start(engine, fd) : NULL;
+    if (loader == NULL) {
+        return 1;
+    }
+
+    /* who asks meanwhile waits, instead of being told that there is no set */
+    hai_loader_wait(loader, LOAD_MS);
+
+    server = hai_server_start(engine, fd);
     if (server == NULL) {
         return 1;
     }

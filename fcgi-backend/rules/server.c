@@ -21,6 +21,7 @@
 
 #include "server.h"
 
+#include "clock.h"
 #include "lib/log.h"
 #include "question.h"
 
@@ -49,6 +50,8 @@
 struct connection {
     int fd;     /* ours; libfcgi's is request.ipcFd */
     bool known; /* to epoll */
+    /* epoll hands it from thread to thread; this makes what one has written
+     * be seen by the next */
     atomic_bool idle;
     FCGX_Request request;
     struct connection *next, *prev; /* all of them, under server->lock */
@@ -91,12 +94,12 @@ static int arm(struct hai_server *s, int op, int fd, void *what) {
 /* Nothing of the connection may be touched afterwards, another thread may
  * have it. */
 static int wait_for_question(struct hai_server *s, struct connection *c) {
-    int op = c->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int op = c->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd = c->fd;
 
     c->known = true;
     atomic_store(&c->idle, true);
 
-    return arm(s, op, c->fd, c);
+    return arm(s, op, fd, c);
 }
 
 static void accept_again(struct hai_server *s) {
@@ -188,8 +191,8 @@ static void serve(struct worker *w, struct connection *c) {
     struct hai_engine *engine = w->server->engine;
     bool keep = false;
 
+    atomic_exchange(&c->idle, false);
     busy(w, c->fd);
-    atomic_store(&c->idle, false);
 
     if (FCGX_Accept_r(&c->request) == 0) {
         keep = c->request.role == RESPONDER
@@ -457,8 +460,8 @@ bool hai_server_stop(struct hai_server *s) {
     uint64_t one = 1;
     size_t i;
 
+    /* closed when nobody can be using its number any more */
     epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
-    close(s->listen_fd);
     (void) !write(s->stop_fd, &one, sizeof(one));
 
     if (!join_all(s, hai_mono_ms() + STOP_MS)) {
@@ -478,6 +481,7 @@ bool hai_server_stop(struct hai_server *s) {
         pthread_mutex_destroy(&s->workers[i].lock);
     }
 
+    close(s->listen_fd);
     close(s->epoll_fd);
     close(s->stop_fd);
     pthread_mutex_destroy(&s->lock);

@@ -267,12 +267,12 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
         && !$_->{last_error} }), 'the overlay is gone');
 
     $s->cmd('SET', $rules_key, 'no hash');
-    ok(wait_for(sub { $engine->log =~ /WRONGTYPE/ }),
+    soon($engine->until_status(sub { $_->{last_error}
+        && $_->{last_error}{reason} =~ /WRONGTYPE/ }),
         'an overlay that is no hash');
     is(ask_plan()->{status}, 200, 'changes nothing');
     $s->cmd('DEL', $rules_key);
-    ok($engine->until_status(sub { $_->{redis} eq 'connected' }),
-        'and is got over');
+    soon($engine->until_status(sub { !$_->{last_error} }), 'and is got over');
 }
 
 
@@ -372,6 +372,28 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
     cmp_ok($status->{answers}{204}, '>=', 2, 'answers');
     is($status->{file}, $engine->{file}, 'the file');
     is($status->{dropped_entries}, 0, 'nothing was dropped');
+}
+
+
+# The command
+
+{
+    my $command = ($ENV{HAI_BUILD} // $s->root . '/build') . '/hoody-ai';
+    my $epoch = redis_epoch();
+    my $text = qx('$command' rules status --socket '$engine->{socket}' 2>&1);
+
+    is($?, 0, 'hoody-ai rules status');
+    like($text, qr/^epoch +\Q$epoch\E$/m, 'tells the epoch');
+    like($text, qr/^ *(?:fired)? +stop 1$/m, 'and what fired');
+
+    $engine->text('{');
+    ok($engine->until_status(sub { $_->{last_error} }), 'a bad file');
+    $text = qx('$command' rules status --socket '$engine->{socket}' 2>&1);
+    is($? >> 8, 1, 'is its exit status');
+    like($text, qr/hoody\.json/, 'and named');
+
+    $engine->rules(\%block, \%log);
+    ok($engine->until_status(sub { !$_->{last_error} }), 'a good one');
 }
 
 

@@ -12,7 +12,8 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::Engine;
+use HoodyAI::System qw(chat slurp spew wait_for);
 
 my $s = HoodyAI::System->new;
 my $schema = $s->root . '/redis-schema';
@@ -173,17 +174,59 @@ for my $command (
 }
 
 
-# the users of what is not there yet
+# the rule engine: the program itself, and what else somebody in its place
+# might try
 
-for my $user (qw(engine events)) {
-    be($user);
-    is(refused('HGETALL', $key), '', "$user: reads a container");
-    is(refused('XADD', $s->rkey('events'), '*', 'type', 'test'), '',
-        "$user: appends an event");
-    is(refused('SET', $key, 1), 'NOPERM', "$user: writes no container");
-    is(refused('SADD', $gate, 'other'), 'NOPERM',
-        "$user: does not open the gate");
+be('engine');
+is(refused('XADD', $s->rkey('events'), '*', 'type', 'test'), '',
+    'engine: appends an event');
+
+for my $command (
+    ['HGETALL', $key],
+    ['SMEMBERS', $gate],
+    ['XRANGE', $s->rkey('events'), '-', '+'],
+    ['HSET', $s->rkey('rules'), 'id', '{}'],
+    ['DEL', $s->rkey('rules:epoch')],
+    ['SET', $s->rkey('generation'), 1],
+    ['GET', 'hoody:{other}:rules:epoch'],
+    ['KEYS', '*'],
+    ['FLUSHALL'],
+    ['CONFIG', 'GET', 'dir'],
+) {
+    is(refused(@$command), 'NOPERM', "engine: not @$command");
 }
+
+spew("$s->{dir}/engine.password", "$password\n", 0600);
+
+my $engine = HoodyAI::Engine->new($s, redis => "unix:$s->{redis_socket}"
+    . " user=engine password_file=$s->{dir}/engine.password");
+
+be('control');
+$s->cmd('HSET', $s->rkey('rules'), 'note', '{"id":"note","trigger":{"event":'
+    . '"chat.message"},"action":{"type":"log","content":"x"}}');
+ok($engine->until_status(sub { $_->{rules} == 1 }),
+    'engine: follows the overlay');
+is($engine->ask('body', body => chat())->{status}, 204, 'and answers');
+ok(wait_for(sub { ($s->cmd('GET', $s->rkey('rules:epoch')) // '')
+    eq $engine->status->{epoch} }), 'publishes its epoch');
+
+be('events');
+ok(wait_for(sub { grep { "@{$_->[1]}" =~ /\btype rule\b/ }
+    @{$s->cmd('XRANGE', $s->rkey('events'), '-', '+')} }),
+    'and writes its entries');
+unlike($engine->log, qr/: (?:error|warn):/, 'without a complaint');
+is($engine->stop, 0, 'it ends');
+
+
+# the user of what is not there yet
+
+be('events');
+is(refused('HGETALL', $key), '', 'events: reads a container');
+is(refused('XADD', $s->rkey('events'), '*', 'type', 'test'), '',
+    'events: appends an event');
+is(refused('SET', $key, 1), 'NOPERM', 'events: writes no container');
+is(refused('SADD', $gate, 'other'), 'NOPERM',
+    'events: does not open the gate');
 
 be('admin');
 $s->finish;
