@@ -18,10 +18,10 @@
 #include "webhook.h"
 #include "worker.h"
 
-#define JOBS 64         /* leased at a time */
+#define JOBS 256        /* leased at a time */
 #define RUNNING 32      /* transfers at a time, */
 #define HOST_RUNNING 4  /* and to one host */
-#define HOST_JOBS 8     /* leased of one host */
+#define HOST_JOBS 32    /* leased of one host */
 #define LEASE_MS 30000  /* longer than waiting and a transfer's time-out */
 #define WAIT_MS 15000   /* for a place among the transfers */
 #define LINGER_MS 5000  /* for running ones at the end */
