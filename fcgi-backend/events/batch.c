@@ -16,16 +16,7 @@
 #include "store.h"
 
 #define PAUSE_MS 1000
-#define TELL_EVERY_MS 60000
-
-void hai_batch_tell(uint64_t *last, const char *what, const char *why) {
-    uint64_t now = hai_now_monotonic();
-
-    if (*last == 0 || now - *last >= TELL_EVERY_MS) {
-        hai_log(HAI_LOG_ERROR, "%s: %s", what, why);
-        *last = now;
-    }
-}
+#define EID_MAX 256 /* bytes; a longer one is none of the gateway's */
 
 /* The items of a batch.  What was trimmed before it was read is gone. */
 static void take_items(struct hai_batch *b, const redisReply *list) {
@@ -42,6 +33,9 @@ static void take_items(struct hai_batch *b, const redisReply *list) {
         switch (hai_entry_of(&item->entry, list->element[i])) {
         case 0:
             item->eid = hai_entry_get(&item->entry, "eid");
+            if (item->eid.len > EID_MAX) {
+                item->eid.len = 0;
+            }
             break;
         case 1:
             item->seen = true;
@@ -129,8 +123,7 @@ static int read_answers(struct hai_batch *b) {
         return -1;
     }
     if (scores == NULL || scores->type != REDIS_REPLY_ARRAY) {
-        hai_batch_tell(&b->told_store, "reading what was acted upon",
-                       b->link->error);
+        hai_tell(&b->told_store, "reading what was acted upon", b->link->error);
     } else {
         for (size_t i = 0; i < b->n && i < scores->elements; i++) {
             if (scores->element[i]->type != REDIS_REPLY_NIL) {
@@ -184,7 +177,7 @@ static void find_direct(struct hai_batch *b) {
 
         if (!item->seen
             && hai_effects_direct(&item->effects, &item->entry, audit) != 0) {
-            hai_batch_tell(&b->told_store, "an entry waits", "no memory");
+            hai_tell(&b->told_store, "an entry waits", "no memory");
             item->held = true;
         }
     }
@@ -202,7 +195,7 @@ static void find_rules(struct hai_batch *b, const struct hai_rules *rules) {
                                  item->tags, b->cooldown, now)
                    != 0)
         {
-            hai_batch_tell(&b->told_store, "an entry waits", "no memory");
+            hai_tell(&b->told_store, "an entry waits", "no memory");
             item->held = true;
         }
     }
@@ -256,7 +249,7 @@ static void write_audit(struct hai_batch *b) {
     }
 
     if (error[0] != '\0') {
-        hai_batch_tell(&b->told_audit, "audit log, entries wait", error);
+        hai_tell(&b->told_audit, "audit log, entries wait", error);
     } else if (b->told_audit != 0) {
         hai_log(HAI_LOG_WARN, "audit log: is written again");
         b->told_audit = 0;
@@ -317,7 +310,7 @@ static bool try_commit(struct hai_batch *b) {
         if (b->link->c == NULL) {
             return false;
         }
-        hai_batch_tell(&b->told_store, "an entry waits", b->link->error);
+        hai_tell(&b->told_store, "an entry waits", b->link->error);
         all = false;
     }
     return all;

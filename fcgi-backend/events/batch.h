@@ -46,7 +46,4 @@ struct hai_batch {
  */
 size_t hai_batch_process(struct hai_batch *b, const redisReply *list);
 
-/* Says what went wrong, at most once a minute. */
-void hai_batch_tell(uint64_t *last, const char *what, const char *why);
-
 #endif

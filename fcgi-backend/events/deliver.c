@@ -18,10 +18,10 @@
 #include "webhook.h"
 #include "worker.h"
 
-#define JOBS 64         /* leased at a time */
+#define JOBS 256        /* leased at a time */
 #define RUNNING 32      /* transfers at a time, */
 #define HOST_RUNNING 4  /* and to one host */
-#define HOST_JOBS 8     /* leased of one host */
+#define HOST_JOBS 32    /* leased of one host */
 #define LEASE_MS 30000  /* longer than waiting and a transfer's time-out */
 #define WAIT_MS 15000   /* for a place among the transfers */
 #define LINGER_MS 5000  /* for running ones at the end */
@@ -59,7 +59,8 @@ struct deliver {
     struct job job[JOBS];
     uint64_t next_take;   /* monotonic */
     uint64_t next_settle; /* after an error of Redis */
-    uint64_t second;      /* of the dead letters told */
+    uint64_t told_store;
+    uint64_t second; /* of the dead letters told */
     unsigned told;
 };
 
@@ -224,8 +225,7 @@ static void send_outcomes(struct deliver *d) {
         if (d->link.c == NULL) {
             return;
         }
-        hai_log(HAI_LOG_ERROR, "webhook: an outcome could not be kept: %s",
-                d->link.error);
+        hai_tell(&d->told_store, "webhook: an outcome waits", d->link.error);
         d->next_settle = hai_now_monotonic() + TICK_MS;
     }
 }
@@ -397,7 +397,7 @@ static void take(struct deliver *d) {
     hai_args_free(&args);
 
     if (reply == NULL && d->link.c != NULL) {
-        hai_log(HAI_LOG_ERROR, "webhook: the retry list: %s", d->link.error);
+        hai_tell(&d->told_store, "webhooks wait", d->link.error);
     } else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY) {
         take_reply(d, reply, lease, now);
     }
@@ -534,8 +534,7 @@ void *hai_deliver(void *worker) {
     uint64_t end;
 
     if (d == NULL) {
-        hai_log(HAI_LOG_ERROR, "no memory");
-        return NULL;
+        hai_worker_fail("no memory");
     }
 
     d->w = w;

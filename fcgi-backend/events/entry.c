@@ -91,6 +91,9 @@ uint64_t hai_entry_time(const struct hai_entry *entry) {
     return hai_number(head, &ms) == 0 ? ms : hai_now();
 }
 
+/* U+FFFD */
+static const char replacement[] = {'\xef', '\xbf', '\xbd'};
+
 /* Length of the well-formed UTF-8 sequence at p (RFC 3629), or 0. */
 static size_t sequence(const unsigned char *p, size_t n) {
     unsigned char low = 0x80, high = 0xbf;
@@ -145,7 +148,7 @@ json_t *hai_json_text(struct hai_slice text, size_t max) {
     while (i < text.len) {
         size_t len = sequence(in + i, text.len - i);
 
-        if (n + (len > 0 ? len : 3) > max) {
+        if (n + (len > 0 ? len : sizeof(replacement)) > max) {
             break;
         }
         if (len > 0) {
@@ -153,8 +156,8 @@ json_t *hai_json_text(struct hai_slice text, size_t max) {
             n += len;
             i += len;
         } else {
-            memcpy(out + n, "\xef\xbf\xbd", 3);
-            n += 3;
+            memcpy(out + n, replacement, sizeof(replacement));
+            n += sizeof(replacement);
             i++;
         }
     }

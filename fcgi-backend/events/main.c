@@ -269,5 +269,6 @@ int main(int argc, char **argv) {
     curl_global_cleanup();
     hai_audit_close(&w.audit);
     hai_worker_free(&w);
+    free((void *) a.allow.item);
     return rc;
 }

@@ -24,6 +24,7 @@
 #define CLAIM_IDLE_MS "15000"
 #define HELD_EVERY_MS 1000
 #define PAUSE_MS 1000
+#define WAIT_MS 20 /* for the first rules */
 #define TIDY_EVERY_MS 3600000
 #define COOLDOWNS 65536
 
@@ -66,8 +67,8 @@ static void make_group(struct reader *r) {
     if (reply != NULL || (r->link.c != NULL && is_error(r, "BUSYGROUP"))) {
         r->group = true;
     } else if (r->link.c != NULL) {
-        hai_batch_tell(&r->batch.told_store, "making the consumer group",
-                       r->link.error);
+        hai_tell(&r->batch.told_store, "making the consumer group",
+                 r->link.error);
         hai_worker_pause(r->w, PAUSE_MS);
     }
     freeReplyObject(reply);
@@ -82,7 +83,7 @@ static void failed(struct reader *r, const char *what) {
         r->group = false;
         return;
     }
-    hai_batch_tell(&r->batch.told_store, what, r->link.error);
+    hai_tell(&r->batch.told_store, what, r->link.error);
     hai_worker_pause(r->w, PAUSE_MS);
 }
 
@@ -238,7 +239,7 @@ static void turn(struct reader *r) {
     }
 }
 
-static int begin(struct reader *r) {
+static void begin(struct reader *r) {
     char host[64] = "host";
 
     if (gethostname(host, sizeof(host) - 1) != 0) {
@@ -248,7 +249,9 @@ static int begin(struct reader *r) {
              (long) getpid(), hai_random() & 0xffffffff);
 
     r->batch.cooldown = hai_cooldown_new(COOLDOWNS);
-    return r->batch.cooldown != NULL ? 0 : -1;
+    if (r->batch.cooldown == NULL) {
+        hai_worker_fail("no memory");
+    }
 }
 
 void *hai_reader(void *worker) {
@@ -256,7 +259,7 @@ void *hai_reader(void *worker) {
     struct reader *r = calloc(1, sizeof(*r));
 
     if (r == NULL) {
-        return NULL;
+        hai_worker_fail("no memory");
     }
 
     r->w = w;
@@ -265,29 +268,27 @@ void *hai_reader(void *worker) {
     snprintf(r->cursor, sizeof(r->cursor), "0-0");
     hai_link_init(&r->link, &w->redis, "hoody-ai-events-reader");
 
-    if (begin(r) == 0) {
-        while (!hai_worker_stopping(w)) {
-            struct hai_rules *rules = hai_worker_rules(w);
+    begin(r);
 
-            if (hai_worker_take(w, &w->reopen)) {
-                reopen(r);
-            }
-            if (rules == NULL) {
-                hai_worker_pause(w, 20);
-                continue;
-            }
-            hai_rules_unref(rules);
-            turn(r);
+    while (!hai_worker_stopping(w)) {
+        struct hai_rules *rules = hai_worker_rules(w);
+
+        if (hai_worker_take(w, &w->reopen)) {
+            reopen(r);
         }
-        if (r->link.c != NULL) {
-            tidy(r, true);
+        if (rules == NULL) {
+            hai_worker_pause(w, WAIT_MS);
+            continue;
         }
+        hai_rules_unref(rules);
+        turn(r);
     }
 
+    if (r->link.c != NULL) {
+        tidy(r, true);
+    }
     hai_link_close(&r->link);
-    if (r->batch.cooldown != NULL) {
-        hai_cooldown_free(r->batch.cooldown);
-    }
+    hai_cooldown_free(r->batch.cooldown);
     free(r);
     return NULL;
 }

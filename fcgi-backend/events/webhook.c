@@ -74,6 +74,7 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose,
 }
 
 /* libcurl takes an answer that breaks off among its headers for one. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's type */
 static size_t take_header(char *data, size_t size, size_t n, void *arg) {
     struct hai_transfer *t = arg;
 
@@ -83,6 +84,7 @@ static size_t take_header(char *data, size_t size, size_t n, void *arg) {
 }
 
 /* Nobody reads it.  One that goes on and on is cut. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's type */
 static size_t take_body(char *data, size_t size, size_t n, void *arg) {
     struct hai_transfer *t = arg;
 

@@ -24,7 +24,7 @@ struct hai_transfer {
     unsigned refused; /* addresses that it may not connect to */
     unsigned tried;   /* addresses that it may */
     char address[64]; /* the last one refused */
-    bool complete; /* the answer's headers came to their end */
+    bool complete;    /* the answer's headers came to their end */
     size_t header_bytes;
     size_t body_bytes;
     char error[CURL_ERROR_SIZE];

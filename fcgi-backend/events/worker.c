@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "lib/log.h"
+
+#define TELL_EVERY_MS 60000
 
 static char *key(const char *server, const char *name) {
     size_t size = strlen(server) + strlen(name) + sizeof("hoody:{}:");
@@ -127,4 +133,18 @@ void hai_worker_set_rules(struct hai_worker *w, struct hai_rules *rules) {
     if (old != NULL) {
         hai_rules_unref(old);
     }
+}
+
+void hai_tell(uint64_t *last, const char *what, const char *why) {
+    uint64_t now = hai_now_monotonic();
+
+    if (*last == 0 || now - *last >= TELL_EVERY_MS) {
+        hai_log(HAI_LOG_ERROR, "%s: %s", what, why);
+        *last = now;
+    }
+}
+
+void hai_worker_fail(const char *why) {
+    hai_log(HAI_LOG_ERROR, "%s", why);
+    _exit(EXIT_FAILURE);
 }

@@ -72,6 +72,12 @@ struct hai_rules *hai_worker_rules(struct hai_worker *w);
 /* Takes the caller's reference. */
 void hai_worker_set_rules(struct hai_worker *w, struct hai_rules *rules);
 
+/* Says what went wrong, at most once a minute.  *last: 0 at first. */
+void hai_tell(uint64_t *last, const char *what, const char *why);
+
+/* Ends the program: a thread cannot begin. */
+void hai_worker_fail(const char *why) __attribute__((noreturn));
+
 /* The threads; argument: the worker. */
 void *hai_follow(void *worker);
 void *hai_reader(void *worker);

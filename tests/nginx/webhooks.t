@@ -89,6 +89,9 @@ my %answer = (
 
 sub receive {
     my ($socket, $request) = @_;
+
+    return if $request !~ /\r\n\r\n./s;    # its sender was killed
+
     my ($path, $n) = note_request($request);
     my ($kind) = $path =~ m{^/(\w+)};
 
