@@ -140,12 +140,16 @@ is((main::ask(uri => '/v1/responses'))[0], 503, 'another API, too');
 
 === TEST 2: what drops it
 --- check
+my $n = 0;
+
 for my $command ('SET hoody:{t}:rules:epoch e1', 'HSET hoody:{t}:rules x {}',
     'HSET hoody:{t}:container:dev-env tags new', 'DEL hoody:{t}:rules',
     'SET hoody:{t}:generation g' . time())
 {
+    my @model = (model => "m" . ++$n);
+
     main::engine(edits => \@main::append);
-    main::ask();
+    like((main::ask(@model))[1], qr/kind/, 'a plan');
     main::engine(edits => []);
     main::tell($block, $command);
 
@@ -153,14 +157,14 @@ for my $command ('SET hoody:{t}:rules:epoch e1', 'HSET hoody:{t}:rules x {}',
     my ($status, $body);
 
     do {
-        ($status, $body) = main::ask();
+        ($status, $body) = main::ask(@model);
         is($status, 200, 'sent');
     } while ($body =~ /kind/ && $command =~ /generation/
         && Time::HiRes::time() < $end);
 
     unlike($body, qr/kind/, "$command: asked again");
     cmp_ok(scalar(questions()), '>=', 1, "$command: there was a question");
-    is((main::ask())[0], 200, 'sent');
+    is((main::ask(@model))[0], 200, 'sent');
     is(scalar(questions()), 0, 'kept again');
 }
 
