@@ -49,12 +49,10 @@ static bool change_prompt(struct hai_job *job, struct hai_place *place) {
         if (!is_text_change(&job->changes[i])) {
             continue;
         }
-        if (!hai_text_make(job, &job->texts[i])) {
-            return false;
-        }
-        if (job->changes[i].op == HAI_CHANGE_MESSAGE) {
-            hai_place_add(place, &job->texts[i]);
-        } else if (!hai_place_prepend(job, place, &job->texts[i])) {
+        if (!(job->changes[i].op == HAI_CHANGE_MESSAGE
+                  ? hai_place_add(job, place, &job->texts[i])
+                  : hai_place_prepend(job, place, &job->texts[i])))
+        {
             return false;
         }
     }
@@ -104,10 +102,6 @@ static bool change_text(struct hai_job *job, struct hai_places *places,
                         size_t i) {
     const struct hai_change *change = &job->changes[i];
 
-    if (!hai_text_make(job, &job->texts[i])) {
-        return false;
-    }
-
     if (change->op == HAI_CHANGE_MESSAGE) {
         if (!places->message_found) {
             if (!hai_places_find_message(job, &places->message)) {
@@ -115,8 +109,7 @@ static bool change_text(struct hai_job *job, struct hai_places *places,
             }
             places->message_found = true;
         }
-        hai_place_add(&places->message, &job->texts[i]);
-        return true;
+        return hai_place_add(job, &places->message, &job->texts[i]);
     }
 
     if (places->prepend_to == NULL && !hai_places_find_system(job, places)) {
@@ -151,6 +144,9 @@ static bool apply(struct hai_job *job) {
         job->texts[i].text = job->changes[i].text;
         if (is_text_change(&job->changes[i])) {
             texts = true;
+            if (!hai_text_check(job, &job->texts[i])) {
+                return false;
+            }
             if (job->changes[i].text.len > job->longest) {
                 job->longest = job->changes[i].text.len;
             }

@@ -116,8 +116,8 @@ bool hai_json_escaped_size(struct hai_slice text, size_t *size);
 /* Writes them and returns their end. */
 char *hai_json_escape(char *p, struct hai_slice text);
 
-/* Makes the escaped form of a text. */
-bool hai_text_make(struct hai_job *job, struct hai_text *text);
+/* Looks at a text before anything else is done with it. */
+bool hai_text_check(struct hai_job *job, struct hai_text *text);
 
 /* The list of a place, the number of it, is empty then. */
 void hai_place_init(struct hai_job *job, struct hai_place *place,
@@ -126,12 +126,13 @@ void hai_place_free(struct hai_place *place);
 
 /* Adds a text unless the place ends, or begins, with it. */
 bool hai_place_append(struct hai_job *job, struct hai_place *place,
-                      const struct hai_text *text);
+                      struct hai_text *text);
 bool hai_place_prepend(struct hai_job *job, struct hai_place *place,
-                       const struct hai_text *text);
+                       struct hai_text *text);
 
 /* Adds a text at the end in any case. */
-void hai_place_add(struct hai_place *place, const struct hai_text *text);
+bool hai_place_add(struct hai_job *job, struct hai_place *place,
+                   struct hai_text *text);
 
 /* hai_change_find.c */
 

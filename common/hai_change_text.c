@@ -67,16 +67,18 @@ char *hai_json_escape(char *to, struct hai_slice text) {
     }
 }
 
-bool hai_text_make(struct hai_job *job, struct hai_text *text) {
+bool hai_text_check(struct hai_job *job, struct hai_text *text) {
+    return hai_json_escaped_size(text->text, &text->len)
+           || hai_job_fail(job, HAI_CHANGE_SHAPE,
+                           "the text of a rule is not UTF-8");
+}
+
+/* Makes the escaped form of a text that is going to be used. */
+static bool make(struct hai_job *job, struct hai_text *text) {
     char *p;
 
     if (text->json) {
         return true;
-    }
-
-    if (!hai_json_escaped_size(text->text, &text->len)) {
-        return hai_job_fail(job, HAI_CHANGE_SHAPE,
-                            "the text of a rule is not UTF-8");
     }
 
     p = hai_job_memory(job, text->len + 2 * HAI_SEPARATOR_JSON_LEN);
@@ -197,6 +199,13 @@ void hai_place_free(struct hai_place *place) {
     place->far_memory = NULL;
 }
 
+/* Is there text of the body between what is added? */
+static bool has_own(const struct hai_place *place) {
+    return !place->empty
+           && (place->kind == HAI_PLACE_STRING
+               || place->kind == HAI_PLACE_PARTS);
+}
+
 /* The separator's part of a comparison from the beginning or the end. */
 static bool take_separator(const char *text, size_t *len, bool end) {
     size_t n = *len < HAI_SEPARATOR_LEN ? *len : HAI_SEPARATOR_LEN;
@@ -207,7 +216,7 @@ static bool take_separator(const char *text, size_t *len, bool end) {
 
 static bool ends_with(struct hai_job *job, struct hai_place *place,
                       struct hai_slice text, bool *yes) {
-    bool own_due = !place->empty, first = true;
+    bool own_due = has_own(place), first = true;
     size_t i = place->high, left = text.len, n;
 
     *yes = false;
@@ -252,7 +261,7 @@ static bool ends_with(struct hai_job *job, struct hai_place *place,
 
 static bool begins_with(const struct hai_job *job,
                         const struct hai_place *place, struct hai_slice text) {
-    bool own_due = !place->empty, first = true;
+    bool own_due = has_own(place), first = true;
     size_t i = place->low, n, left, before;
 
     while (text.len > 0) {
@@ -301,28 +310,32 @@ static bool begins_with(const struct hai_job *job,
 }
 
 bool hai_place_append(struct hai_job *job, struct hai_place *place,
-                      const struct hai_text *text) {
+                      struct hai_text *text) {
     bool there;
 
-    if (!ends_with(job, place, text->text, &there)) {
-        return false;
-    }
-    if (!there) {
-        hai_place_add(place, text);
-    }
-
-    return true;
+    return ends_with(job, place, text->text, &there)
+           && (there || hai_place_add(job, place, text));
 }
 
 bool hai_place_prepend(struct hai_job *job, struct hai_place *place,
-                       const struct hai_text *text) {
-    if (!begins_with(job, place, text->text)) {
-        place->list[--place->low] = text;
+                       struct hai_text *text) {
+    if (begins_with(job, place, text->text)) {
+        return true;
+    }
+    if (!make(job, text)) {
+        return false;
     }
 
+    place->list[--place->low] = text;
     return true;
 }
 
-void hai_place_add(struct hai_place *place, const struct hai_text *text) {
+bool hai_place_add(struct hai_job *job, struct hai_place *place,
+                   struct hai_text *text) {
+    if (!make(job, text)) {
+        return false;
+    }
+
     place->list[place->high++] = text;
+    return true;
 }
