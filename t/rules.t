@@ -755,3 +755,51 @@ CORE::join "\n", '403 | body={"model":"blocked"} | code=blocked_by_rule',
 --- check
 is(scalar(grep { exists $_->{HTTP_X_CRUMB} || exists $_->{HTTP_HOST} }
     main::last_questions()), 0, 'no header of the caller');
+
+
+
+=== TEST 32: HTTP/2
+--- http_config eval
+"server { listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_1 http2;\n"
+    . main::rules_config('timeout=2s') . '}'
+--- check
+my $to = '127.0.0.1:' . $Test::Nginx::Util::RandPorts->{TEST_NGINX_RAND_PORT_1};
+my $file = "$ENV{TMPDIR}/body-$$";
+my $curl = sub {
+    my ($body, @more) = @_;
+
+    open(my $out, '>', $file) or die "$file: $!\n";
+    print $out $body;
+    close $out;
+
+    open(my $in, '-|', 'curl', '-s', '--http2-prior-knowledge', '--max-time',
+        5, '-w', '%{http_code}', '-H', 'x-api-key: container-dev-env', '-H',
+        'Content-Type: application/json', '--data-binary', "\@$file", @more,
+        "http://$to/v1/chat/completions") or die "curl: $!\n";
+
+    local $/;
+    return <$in>;
+};
+
+for my $size (100, 16383 .. 16385, 65535 .. 65537, 262143 .. 262145, 1000000)
+{
+    my $body = body_of("json:$size");
+
+    like($curl->($body), qr/200\z/, "$size bytes");
+    is((provider_requests())[-1]{body_sha256}, Digest::SHA::sha256_hex(
+        '{"a":1,' . substr($body, 1)), "$size bytes, edited");
+}
+
+like($curl->('{"model":"json"}'), qr/200\z/, 'replaced');
+is((provider_requests())[-1]{body}, '{"model":"j","new":[1,2]}', 'by JSON');
+like($curl->('{"model":"blocked"}'), qr/blocked_by_rule.*403\z/s, 'refused');
+like($curl->('{"model":"garbage"}'), qr/rules_unavailable.*503\z/s, 'broken');
+like($curl->('{"model":"never"}'), qr/rules_unavailable.*503\z/s, 'too late');
+is($curl->('{"model":"never"}', '--max-time', 0.2), '000', 'given up');
+
+my $t = 'hoody:{' . $block->hoody_server . '}';
+my $pid = later(0.2, "SREM $t:ai:enabled dev-env");
+
+like($curl->('{"model":"never"}'), qr/access_revoked.*403\z/s, 'revoked');
+waitpid($pid, 0);
+unlink $file;
