@@ -433,6 +433,12 @@ ngx_http_hoody_ai_answer_plan(ngx_http_request_t *r,
         }
     }
 
+    if (ask->opaque && (plan->n || plan->ask_body)) {
+        hai_plan_free(plan);
+        return ngx_http_hoody_ai_answer_unusable(r, ctx, "changes of a body "
+                                                 "that nobody can look into");
+    }
+
     rc = ngx_http_hoody_ai_plan_keep(ctx, ask->serial, ask->opaque, plan);
 
     if (rc == NGX_AGAIN) {
@@ -451,8 +457,7 @@ ngx_http_hoody_ai_answer_plan(ngx_http_request_t *r,
                                             : NGX_HTTP_HOODY_AI_Q_UNCHANGED);
 
     return ngx_http_hoody_ai_rules_apply(r, ctx, plan,
-                                         ask->json ? &ask->facts : NULL,
-                                         ask->opaque);
+                                         ask->json ? &ask->facts : NULL);
 }
 
 

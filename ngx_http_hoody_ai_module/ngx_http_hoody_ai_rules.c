@@ -149,7 +149,7 @@ ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
         plan = ngx_http_hoody_ai_plan_find(ctx, view.serial, opaque);
 
         if (plan) {
-            return ngx_http_hoody_ai_rules_apply(r, ctx, plan, facts, opaque);
+            return ngx_http_hoody_ai_rules_apply(r, ctx, plan, facts);
         }
     }
 
@@ -268,7 +268,7 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
 
     if (rc == NGX_AGAIN) {
         return ngx_http_hoody_ai_rules_pause(r, ctx,
-                                             NGX_HTTP_HOODY_AI_R_NOT_LOADED);
+                                             NGX_HTTP_HOODY_AI_R_RULES);
     }
 
     if (rc != NGX_OK) {
@@ -280,8 +280,7 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
 
     if (plan) {
         return ngx_http_hoody_ai_rules_apply(r, ctx, plan,
-                                             ask->json ? &ask->facts : NULL,
-                                             ask->opaque);
+                                             ask->json ? &ask->facts : NULL);
     }
 
     return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_PLAN);
@@ -312,12 +311,6 @@ ngx_http_hoody_ai_rules_go_on(ngx_http_request_t *r,
         ask->due = 0;
 
         if (ngx_http_hoody_ai_rules_left(ask) == 0) {
-
-            if (ask->reason == NGX_HTTP_HOODY_AI_R_NOT_LOADED) {
-                (void) ngx_http_hoody_ai_refuse(r, ctx, ask->reason);
-                return NGX_OK;
-            }
-
             return ngx_http_hoody_ai_rules_failed(r, ctx, ask->reason);
         }
 
@@ -333,12 +326,12 @@ ngx_http_hoody_ai_rules_go_on(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_hoody_ai_rules_apply(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
-    const struct hai_json_facts *facts, ngx_uint_t opaque)
+    const struct hai_json_facts *facts)
 {
-    if (plan->ask_body && !opaque) {
+    if (plan->ask_body) {
 
         if (ctx->ask == NULL
-            && ngx_http_hoody_ai_rules_create(r, ctx, facts, opaque) == NULL)
+            && ngx_http_hoody_ai_rules_create(r, ctx, facts, 0) == NULL)
         {
             (void) ngx_http_hoody_ai_refuse(r, ctx,
                                             NGX_HTTP_HOODY_AI_R_INTERNAL);
@@ -348,15 +341,8 @@ ngx_http_hoody_ai_rules_apply(ngx_http_request_t *r,
         return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_BODY);
     }
 
-    if (plan->n == 0 && !plan->ask_body) {
+    if (plan->n == 0) {
         return ngx_http_hoody_ai_body_ready(r, ctx, facts, NULL);
-    }
-
-    if (opaque) {
-        ngx_http_hoody_ai_rules_complain(r, "changes of a body that it cannot "
-                                         "know");
-        return ngx_http_hoody_ai_rules_failed(r, ctx,
-                                          NGX_HTTP_HOODY_AI_R_RULES_ANSWER);
     }
 
     return ngx_http_hoody_ai_rules_edit(r, ctx, plan, facts);
@@ -511,7 +497,7 @@ ngx_http_hoody_ai_rules_ask(ngx_http_request_t *r,
 
     if (rc == NGX_AGAIN) {
         return ngx_http_hoody_ai_rules_pause(r, ctx,
-                                             NGX_HTTP_HOODY_AI_R_NOT_LOADED);
+                                             NGX_HTTP_HOODY_AI_R_RULES);
     }
 
     if (rc != NGX_OK) {

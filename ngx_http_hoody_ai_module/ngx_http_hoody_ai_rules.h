@@ -85,7 +85,7 @@ ngx_int_t ngx_http_hoody_ai_rules_pause(ngx_http_request_t *r,
 /* brings a plan about */
 ngx_int_t ngx_http_hoody_ai_rules_apply(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
-    const struct hai_json_facts *facts, ngx_uint_t opaque);
+    const struct hai_json_facts *facts);
 
 /* the registry's entry now; NGX_AGAIN: it is being read */
 ngx_int_t ngx_http_hoody_ai_rules_entry(ngx_http_hoody_ai_ctx_t *ctx,

@@ -301,6 +301,28 @@ is((main::ask())[0], 200, 'a number');
 
 
 
+=== TEST 14: changes of what cannot be looked into
+--- config eval
+main::plans_config('timeout=300ms', 'hoody_ai_stored on;')
+--- check
+my $files = sub {
+    return exchange(raw => "GET /v1/files HTTP/1.1\r\nHost: h\r\n"
+        . "Connection: close\r\nx-api-key: container-dev-env\r\n\r\n");
+};
+
+main::engine(edits => \@main::append);
+is($files->()->{status}, 503, 'not by a plan');
+main::engine(raw => '{"epoch":"e1","ask":"body"}');
+is($files->()->{status}, 503, 'and there is no body');
+main::engine();
+isnt($files->()->{status}, 503, 'nothing to change');
+questions();
+isnt($files->()->{status}, 503, 'again');
+is(scalar(questions()), 0, 'kept');
+provider_requests();
+
+
+
 === TEST 8: a plan that sets the model, and the prefix that goes
 --- config eval
 main::plans_config('', 'hoody_ai_model_prefix strip;
