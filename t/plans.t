@@ -46,7 +46,7 @@ our @append = ({ op => 'append', target => 'system', text => 'Be "kind".' });
 sub plans_config {
     my ($parameters, $more) = @_;
 
-    return HoodyAI::config('hoody_ai_rules /rules ' . ($parameters // '')
+    return HoodyAI::config('hoody_ai_rules /rules ' . ($parameters // 'timeout=5s')
         . ';' . ($more // '')) . <<"EOC";
         location = /rules {
             internal;
@@ -325,7 +325,7 @@ provider_requests();
 
 === TEST 8: a plan that sets the model, and the prefix that goes
 --- config eval
-main::plans_config('', 'hoody_ai_model_prefix strip;
+main::plans_config(undef, 'hoody_ai_model_prefix strip;
     add_header X-Model $hoody_ai_model always;')
 --- check
 main::engine(edits => [ @main::append,
@@ -394,7 +394,7 @@ is(scalar(questions()), 1, 'one question');
 
 === TEST 11: 10,000 models that somebody made up
 --- config eval
-main::plans_config('', 'keepalive_requests 100000;')
+main::plans_config(undef, 'keepalive_requests 100000;')
 --- timeout: 60s
 --- log_level: warn
 --- check

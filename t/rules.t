@@ -159,7 +159,7 @@ EOR
 sub rules_config {
     my ($parameters, $more) = @_;
 
-    return HoodyAI::config('hoody_ai_rules /rules ' . ($parameters // '')
+    return HoodyAI::config('hoody_ai_rules /rules ' . ($parameters // 'timeout=2s')
         . ';' . ($more // '')) . <<"EOC";
         location = /rules {
             internal;
@@ -249,7 +249,7 @@ goes on without rules: rules_answer
 
 === TEST 4: a rule that refuses is not passed over
 --- config eval
-main::rules_config('on_error=pass')
+main::rules_config('on_error=pass timeout=2s')
 --- cases
 403 | body={"model":"blocked"} | code=blocked_by_rule
 400 | body={"model":"shape"} | code=invalid_body
@@ -523,7 +523,7 @@ refused: rules_unavailable
 --- http_config
 hoody_ai_rules /rules;
 --- config eval
-main::rules_config() =~ s/hoody_ai_rules \/rules ;/hoody_ai_rules off;/r
+main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules off;/r
 --- cases
 200 | body={"model":"blocked"}
 403 | POST /anthropic/v1/messages | x-api-key: container-dev-env | body={"model":"blocked"} | code=permission_error
@@ -624,7 +624,7 @@ provider_requests();
 
 === TEST 21: what is counted
 --- config eval
-main::rules_config('on_error=pass') . 'location = /status { hoody_ai_status; }'
+main::rules_config('on_error=pass timeout=2s') . 'location = /status { hoody_ai_status; }'
 --- check
 my $t = 'hoody:{' . $block->hoody_server . '}';
 
@@ -711,7 +711,7 @@ invalid parameter "timeout=0"
 
 === TEST 27: off with a parameter
 --- config eval
-main::rules_config() =~ s/hoody_ai_rules \/rules ;/hoody_ai_rules off timeout=1s;/r
+main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules off timeout=1s;/r
 --- must_die
 --- error_log
 takes no parameters
@@ -720,7 +720,7 @@ takes no parameters
 
 === TEST 28: no path
 --- config eval
-main::rules_config() =~ s/hoody_ai_rules \/rules ;/hoody_ai_rules rules;/r
+main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules rules;/r
 --- must_die
 --- error_log
 needs a URI that begins with a slash
