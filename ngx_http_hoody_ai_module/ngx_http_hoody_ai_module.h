@@ -332,6 +332,8 @@ extern ngx_http_hoody_ai_worker_t  ngx_http_hoody_ai_worker;
 
 /* ngx_http_hoody_ai_module.c */
 
+/* finds a module that this one does not link to; NULL: not in this nginx */
+ngx_module_t *ngx_http_hoody_ai_find_module(ngx_conf_t *cf, char *name);
 ngx_http_hoody_ai_ctx_t *ngx_http_hoody_ai_get_ctx(ngx_http_request_t *r);
 void ngx_http_hoody_ai_ctx_cleanup(void *data);
 
@@ -393,21 +395,36 @@ ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_body_keep(
 
 /* ngx_http_hoody_ai_splice.c */
 
-/* applies sorted edits to the request body */
+/*
+ * Applies sorted edits to the request body; their texts have to live as long
+ * as the request.
+ */
 ngx_int_t ngx_http_hoody_ai_splice(ngx_http_request_t *r, struct hai_edits *e);
 ngx_int_t ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value,
     struct hai_edits *e);
 
 
-/* ngx_http_hoody_ai_rules.c */
+/* ngx_http_hoody_ai_rules_conf.c */
 
 char *ngx_http_hoody_ai_set_rules(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+ngx_int_t ngx_http_hoody_ai_check_rules(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf);
+
+
+/* ngx_http_hoody_ai_capture.c */
+
 /* has to come after filter_init(): a question's answer stops before it */
-ngx_int_t ngx_http_hoody_ai_rules_init(ngx_conf_t *cf);
+ngx_int_t ngx_http_hoody_ai_capture_init(ngx_conf_t *cf);
+
+
+/* ngx_http_hoody_ai_rules.c */
+
+/* facts: NULL without a JSON body */
 ngx_int_t ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts);
+/* while ASKING.  NGX_AGAIN: it is still, or SCANNING */
 ngx_int_t ngx_http_hoody_ai_rules_go_on(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 ngx_int_t ngx_http_hoody_ai_rules_failed(ngx_http_request_t *r,

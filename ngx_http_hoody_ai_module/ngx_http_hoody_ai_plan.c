@@ -1,7 +1,7 @@
 
 /*
- * The worker's kept plans: what the rules want for a container, API and
- * model, so that most requests need not ask.
+ * Plans: what the rules want for a container, API and model.  The worker keeps
+ * them, so that most requests need not ask, and applies them.
  *
  * A plan is used only while its epoch is that of the registry.  Nothing is
  * told of a change: the replica has a generation that rises with each write
@@ -37,16 +37,16 @@ typedef struct {
 
 
 typedef struct {
-    ngx_queue_t                queue;      /* of all */
-    ngx_queue_t                own;        /* of its container */
-    ngx_http_hoody_ai_owner_t *owner;
-    struct hai_plan           *plan;
-    const char                *api;        /* of the table of routes */
-    size_t                     memory;
-    uint32_t                   hash;       /* of the model */
-    ngx_uint_t                 opaque;
-    size_t                     len;
-    u_char                     model[];
+    ngx_queue_t                 queue;     /* of all */
+    ngx_queue_t                 own;       /* of its container */
+    ngx_http_hoody_ai_owner_t  *owner;
+    struct hai_plan            *plan;
+    const char                 *api;       /* of the table of routes */
+    size_t                      memory;
+    uint32_t                    hash;      /* of the model */
+    ngx_uint_t                  opaque;
+    size_t                      len;
+    u_char                      model[];
 } ngx_http_hoody_ai_kept_t;
 
 
@@ -58,6 +58,11 @@ static void ngx_http_hoody_ai_plan_drop_owner(
 static void ngx_http_hoody_ai_plan_drop_all(void);
 static ngx_uint_t ngx_http_hoody_ai_plan_current(ngx_str_t *epoch);
 static void ngx_http_hoody_ai_plan_gauges(void);
+static ngx_int_t ngx_http_hoody_ai_plan_edit(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
+    const struct hai_json_facts *facts);
+static ngx_int_t ngx_http_hoody_ai_plan_own_texts(ngx_http_request_t *r,
+    struct hai_edits *e);
 
 
 static ngx_http_hoody_ai_table_t  ngx_http_hoody_ai_owners;
@@ -401,4 +406,156 @@ ngx_http_hoody_ai_plan_gauges(void)
 
     slot->plans = ngx_http_hoody_ai_nplans;
     slot->plans_memory = ngx_http_hoody_ai_plans_memory;
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_plan_apply(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
+    const struct hai_json_facts *facts)
+{
+    if (plan->ask_body) {
+
+        if (ctx->ask == NULL
+            && ngx_http_hoody_ai_rules_create(r, ctx, facts, 0) == NULL)
+        {
+            (void) ngx_http_hoody_ai_refuse(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_INTERNAL);
+            return NGX_OK;
+        }
+
+        return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_BODY);
+    }
+
+    if (plan->n == 0) {
+        return ngx_http_hoody_ai_body_ready(r, ctx, facts, NULL);
+    }
+
+    return ngx_http_hoody_ai_plan_edit(r, ctx, plan, facts);
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_plan_edit(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
+    const struct hai_json_facts *facts)
+{
+    size_t                    i;
+    const char               *why;
+    ngx_uint_t                set;
+    ngx_chain_t              *cl;
+    struct hai_body           body;
+    struct hai_piece         *piece, one[4];
+    struct hai_edits         *e;
+    enum hai_api              api;
+    enum hai_change_status    st;
+
+    e = &ngx_http_hoody_ai_worker.edits;
+
+    body.n = 0;
+    body.size = 0;
+    body.facts = facts;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        body.n++;
+    }
+
+    piece = one;
+
+    if (body.n > sizeof(one) / sizeof(one[0])) {
+        piece = ngx_palloc(r->pool, body.n * sizeof(struct hai_piece));
+        if (piece == NULL) {
+            goto failed;
+        }
+    }
+
+    for (cl = r->request_body->bufs, i = 0; cl; cl = cl->next, i++) {
+        piece[i].data = cl->buf->pos;
+        piece[i].len = cl->buf->last - cl->buf->pos;
+        body.size += piece[i].len;
+    }
+
+    body.pieces = piece;
+
+    api = hai_api_of(ctx->route->api, ngx_strlen(ctx->route->api));
+
+    st = hai_changes_apply(&body, api, plan->changes, plan->n, e, &why);
+
+    if (st == HAI_CHANGE_SHAPE) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "hoody_ai: no place for a rule's change: %s", why);
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_SHAPE);
+        return NGX_OK;
+    }
+
+    if (st != HAI_CHANGE_OK
+        || ngx_http_hoody_ai_plan_own_texts(r, e) != NGX_OK)
+    {
+        goto failed;
+    }
+
+    set = 0;
+
+    for (i = 0; i < plan->n; i++) {
+        set |= plan->changes[i].op == HAI_CHANGE_SET
+               || plan->changes[i].op == HAI_CHANGE_REMOVE;
+    }
+
+    if (!set || e->n == 0) {
+
+        /* where the model is, and what it is, stays as it was found */
+
+        return ngx_http_hoody_ai_body_ready(r, ctx, facts, e);
+    }
+
+    if (ctx->ask == NULL
+        && ngx_http_hoody_ai_rules_create(r, ctx, facts, 0) == NULL)
+    {
+        goto failed;
+    }
+
+    if (ngx_http_hoody_ai_splice(r, e) != NGX_OK) {
+        goto failed;
+    }
+
+    return ngx_http_hoody_ai_body_replaced(r, ctx);
+
+failed:
+
+    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+
+    return NGX_OK;
+}
+
+
+/* the texts' memory is used for the next request: the pool gets them */
+
+static ngx_int_t
+ngx_http_hoody_ai_plan_own_texts(ngx_http_request_t *r, struct hai_edits *e)
+{
+    size_t   i, len;
+    u_char  *p;
+
+    len = 0;
+
+    for (i = 0; i < e->n; i++) {
+        len += e->list[i].len;
+    }
+
+    if (len == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < e->n; i++) {
+        ngx_memcpy(p, e->list[i].text, e->list[i].len);
+        e->list[i].text = (char *) p;
+        p += e->list[i].len;
+    }
+
+    return NGX_OK;
 }

@@ -3,7 +3,7 @@
  * Rules: which requests they see, and the question that is put to the rule
  * engine.  A question is a subrequest to an internal location with
  * fastcgi_pass; nginx balances, keeps connections and notices failures.  What
- * the engine answers goes nowhere near the caller (answer.c).
+ * the engine answers goes nowhere near the caller (capture.c, answer.c).
  *
  * While a request is ASKING, one of these is so:
  *
@@ -24,16 +24,8 @@
 
 static ngx_uint_t ngx_http_hoody_ai_rules_see(ngx_http_hoody_ai_ctx_t *ctx,
     const struct hai_json_facts *facts, ngx_uint_t *opaque);
-static ngx_http_hoody_ai_ask_t *ngx_http_hoody_ai_rules_create(
-    ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
-    const struct hai_json_facts *facts, ngx_uint_t opaque);
 static ngx_int_t ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
-static ngx_int_t ngx_http_hoody_ai_rules_edit(ngx_http_request_t *r,
-    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
-    const struct hai_json_facts *facts);
-static ngx_int_t ngx_http_hoody_ai_rules_own_texts(ngx_http_request_t *r,
-    struct hai_edits *e);
 static ngx_int_t ngx_http_hoody_ai_rules_subrequest(ngx_http_request_t *r,
     ngx_http_hoody_ai_ask_t *ask);
 static ngx_int_t ngx_http_hoody_ai_rules_headers(ngx_http_request_t *r,
@@ -44,80 +36,6 @@ static void ngx_http_hoody_ai_rules_close(ngx_http_hoody_ai_ask_t *ask);
 
 
 static ngx_str_t  ngx_http_hoody_ai_post = ngx_string("POST");
-
-
-char *
-ngx_http_hoody_ai_set_rules(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_hoody_ai_loc_conf_t *hlcf = conf;
-
-    ngx_int_t                        n;
-    ngx_str_t                       *value, s;
-    ngx_uint_t                       i;
-    ngx_http_hoody_ai_rules_conf_t  *rules;
-
-    if (hlcf->rules != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-
-        if (cf->args->nelts > 2) {
-            return "takes no parameters with \"off\"";
-        }
-
-        hlcf->rules = NULL;
-
-        return NGX_CONF_OK;
-    }
-
-    if (value[1].data[0] != '/') {
-        return "needs a URI that begins with a slash, or \"off\"";
-    }
-
-    rules = ngx_pcalloc(cf->pool, sizeof(ngx_http_hoody_ai_rules_conf_t));
-    if (rules == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    rules->uri = value[1];
-    rules->timeout = 1000;
-
-    for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strcmp(value[i].data, "on_error=refuse") == 0) {
-            rules->pass = 0;
-            continue;
-        }
-
-        if (ngx_strcmp(value[i].data, "on_error=pass") == 0) {
-            rules->pass = 1;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "timeout=", 8) == 0) {
-            s.data = value[i].data + 8;
-            s.len = value[i].len - 8;
-
-            n = ngx_parse_time(&s, 0);
-
-            if (n != NGX_ERROR && n != 0) {
-                rules->timeout = n;
-                continue;
-            }
-        }
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
-                           &value[i]);
-        return NGX_CONF_ERROR;
-    }
-
-    hlcf->rules = rules;
-
-    return NGX_CONF_OK;
-}
 
 
 /*
@@ -149,7 +67,7 @@ ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
         plan = ngx_http_hoody_ai_plan_find(ctx, view.serial, opaque);
 
         if (plan) {
-            return ngx_http_hoody_ai_rules_apply(r, ctx, plan, facts, opaque);
+            return ngx_http_hoody_ai_plan_apply(r, ctx, plan, facts);
         }
     }
 
@@ -198,7 +116,7 @@ ngx_http_hoody_ai_rules_see(ngx_http_hoody_ai_ctx_t *ctx,
 }
 
 
-static ngx_http_hoody_ai_ask_t *
+ngx_http_hoody_ai_ask_t *
 ngx_http_hoody_ai_rules_create(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts,
     ngx_uint_t opaque)
@@ -268,7 +186,7 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
 
     if (rc == NGX_AGAIN) {
         return ngx_http_hoody_ai_rules_pause(r, ctx,
-                                             NGX_HTTP_HOODY_AI_R_NOT_LOADED);
+                                             NGX_HTTP_HOODY_AI_R_RULES);
     }
 
     if (rc != NGX_OK) {
@@ -279,9 +197,8 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
     plan = ngx_http_hoody_ai_plan_find(ctx, view.serial, ask->opaque);
 
     if (plan) {
-        return ngx_http_hoody_ai_rules_apply(r, ctx, plan,
-                                             ask->json ? &ask->facts : NULL,
-                                             ask->opaque);
+        return ngx_http_hoody_ai_plan_apply(r, ctx, plan,
+                                             ask->json ? &ask->facts : NULL);
     }
 
     return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_PLAN);
@@ -312,12 +229,6 @@ ngx_http_hoody_ai_rules_go_on(ngx_http_request_t *r,
         ask->due = 0;
 
         if (ngx_http_hoody_ai_rules_left(ask) == 0) {
-
-            if (ask->reason == NGX_HTTP_HOODY_AI_R_NOT_LOADED) {
-                (void) ngx_http_hoody_ai_refuse(r, ctx, ask->reason);
-                return NGX_OK;
-            }
-
             return ngx_http_hoody_ai_rules_failed(r, ctx, ask->reason);
         }
 
@@ -327,165 +238,6 @@ ngx_http_hoody_ai_rules_go_on(ngx_http_request_t *r,
     /* woken by something else */
 
     return NGX_AGAIN;
-}
-
-
-ngx_int_t
-ngx_http_hoody_ai_rules_apply(ngx_http_request_t *r,
-    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
-    const struct hai_json_facts *facts, ngx_uint_t opaque)
-{
-    if (plan->ask_body && !opaque) {
-
-        if (ctx->ask == NULL
-            && ngx_http_hoody_ai_rules_create(r, ctx, facts, opaque) == NULL)
-        {
-            (void) ngx_http_hoody_ai_refuse(r, ctx,
-                                            NGX_HTTP_HOODY_AI_R_INTERNAL);
-            return NGX_OK;
-        }
-
-        return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_BODY);
-    }
-
-    if (plan->n == 0 && !plan->ask_body) {
-        return ngx_http_hoody_ai_body_ready(r, ctx, facts, NULL);
-    }
-
-    if (opaque) {
-        ngx_http_hoody_ai_rules_complain(r, "changes of a body that it cannot "
-                                         "know");
-        return ngx_http_hoody_ai_rules_failed(r, ctx,
-                                          NGX_HTTP_HOODY_AI_R_RULES_ANSWER);
-    }
-
-    return ngx_http_hoody_ai_rules_edit(r, ctx, plan, facts);
-}
-
-
-static ngx_int_t
-ngx_http_hoody_ai_rules_edit(ngx_http_request_t *r,
-    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
-    const struct hai_json_facts *facts)
-{
-    size_t                    i;
-    const char               *why;
-    ngx_uint_t                set;
-    ngx_chain_t              *cl;
-    struct hai_body           body;
-    struct hai_piece         *piece, one[4];
-    struct hai_edits         *e;
-    enum hai_api              api;
-    enum hai_change_status    st;
-
-    e = &ngx_http_hoody_ai_worker.edits;
-
-    body.n = 0;
-    body.size = 0;
-    body.facts = facts;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        body.n++;
-    }
-
-    piece = one;
-
-    if (body.n > sizeof(one) / sizeof(one[0])) {
-        piece = ngx_palloc(r->pool, body.n * sizeof(struct hai_piece));
-        if (piece == NULL) {
-            goto failed;
-        }
-    }
-
-    for (cl = r->request_body->bufs, i = 0; cl; cl = cl->next, i++) {
-        piece[i].data = cl->buf->pos;
-        piece[i].len = cl->buf->last - cl->buf->pos;
-        body.size += piece[i].len;
-    }
-
-    body.pieces = piece;
-
-    api = hai_api_of(ctx->route->api, ngx_strlen(ctx->route->api));
-
-    st = hai_changes_apply(&body, api, plan->changes, plan->n, e, &why);
-
-    if (st == HAI_CHANGE_SHAPE) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "hoody_ai: no place for a rule's change: %s", why);
-        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_SHAPE);
-        return NGX_OK;
-    }
-
-    if (st != HAI_CHANGE_OK
-        || ngx_http_hoody_ai_rules_own_texts(r, e) != NGX_OK)
-    {
-        goto failed;
-    }
-
-    set = 0;
-
-    for (i = 0; i < plan->n; i++) {
-        set |= plan->changes[i].op == HAI_CHANGE_SET
-               || plan->changes[i].op == HAI_CHANGE_REMOVE;
-    }
-
-    if (!set || e->n == 0) {
-
-        /* where the model is, and what it is, stays as it was found */
-
-        return ngx_http_hoody_ai_body_ready(r, ctx, facts, e);
-    }
-
-    if (ctx->ask == NULL
-        && ngx_http_hoody_ai_rules_create(r, ctx, facts, 0) == NULL)
-    {
-        goto failed;
-    }
-
-    if (ngx_http_hoody_ai_splice(r, e) != NGX_OK) {
-        goto failed;
-    }
-
-    return ngx_http_hoody_ai_body_replaced(r, ctx);
-
-failed:
-
-    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
-
-    return NGX_OK;
-}
-
-
-/* the texts' memory is used for the next request: the pool gets them */
-
-static ngx_int_t
-ngx_http_hoody_ai_rules_own_texts(ngx_http_request_t *r, struct hai_edits *e)
-{
-    size_t   i, len;
-    u_char  *p;
-
-    len = 0;
-
-    for (i = 0; i < e->n; i++) {
-        len += e->list[i].len;
-    }
-
-    if (len == 0) {
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < e->n; i++) {
-        ngx_memcpy(p, e->list[i].text, e->list[i].len);
-        e->list[i].text = (char *) p;
-        p += e->list[i].len;
-    }
-
-    return NGX_OK;
 }
 
 
@@ -511,7 +263,7 @@ ngx_http_hoody_ai_rules_ask(ngx_http_request_t *r,
 
     if (rc == NGX_AGAIN) {
         return ngx_http_hoody_ai_rules_pause(r, ctx,
-                                             NGX_HTTP_HOODY_AI_R_NOT_LOADED);
+                                             NGX_HTTP_HOODY_AI_R_RULES);
     }
 
     if (rc != NGX_OK) {
@@ -598,7 +350,7 @@ ngx_http_hoody_ai_rules_subrequest(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ps->handler = ngx_http_hoody_ai_answer_done;
+    ps->handler = ngx_http_hoody_ai_capture_done;
     ps->data = ask;
 
     ask->status = 0;

@@ -1,8 +1,8 @@
 
 /*
  * What the files of the rules share: rules.c (when to ask, asking, time),
- * answer.c (what the engine said) and plan.c (plans that are kept).  See
- * docs/internals/rules.md.  Not for others.
+ * capture.c (taking the answer), answer.c (what it means) and plan.c (plans:
+ * kept, and applied).  See docs/internals/rules.md.  Not for others.
  */
 
 
@@ -74,6 +74,11 @@ struct ngx_http_hoody_ai_ask_s {
 
 /* rules.c */
 
+/* ctx->ask; NULL without memory */
+ngx_http_hoody_ai_ask_t *ngx_http_hoody_ai_rules_create(
+    ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
+    const struct hai_json_facts *facts, ngx_uint_t opaque);
+
 /* sends a question; the answer comes to rules_go_on() */
 ngx_int_t ngx_http_hoody_ai_rules_ask(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_http_hoody_ai_question_e question);
@@ -81,11 +86,6 @@ ngx_int_t ngx_http_hoody_ai_rules_ask(ngx_http_request_t *r,
 /* asks again a little later; "reason" is what is said when time is over */
 ngx_int_t ngx_http_hoody_ai_rules_pause(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_http_hoody_ai_reason_e reason);
-
-/* brings a plan about */
-ngx_int_t ngx_http_hoody_ai_rules_apply(ngx_http_request_t *r,
-    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
-    const struct hai_json_facts *facts, ngx_uint_t opaque);
 
 /* the registry's entry now; NGX_AGAIN: it is being read */
 ngx_int_t ngx_http_hoody_ai_rules_entry(ngx_http_hoody_ai_ctx_t *ctx,
@@ -95,10 +95,14 @@ ngx_int_t ngx_http_hoody_ai_rules_entry(ngx_http_hoody_ai_ctx_t *ctx,
 void ngx_http_hoody_ai_rules_complain(ngx_http_request_t *r, const char *what);
 
 
+/* capture.c: the post_subrequest handler, by which a question is known */
+
+ngx_int_t ngx_http_hoody_ai_capture_done(ngx_http_request_t *sr, void *data,
+    ngx_int_t rc);
+
+
 /* answer.c */
 
-ngx_int_t ngx_http_hoody_ai_answer_done(ngx_http_request_t *sr, void *data,
-    ngx_int_t rc);
 /* what follows from it: NGX_OK or NGX_AGAIN as rules_go_on() returns */
 ngx_int_t ngx_http_hoody_ai_answer_take(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
@@ -117,6 +121,14 @@ struct hai_plan *ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx,
  */
 ngx_int_t ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx,
     ngx_uint_t serial, ngx_uint_t opaque, struct hai_plan *plan);
+
+/*
+ * Brings a plan about: the body is ready, or shown to the engine.  Returns as
+ * rules_go_on().
+ */
+ngx_int_t ngx_http_hoody_ai_plan_apply(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, struct hai_plan *plan,
+    const struct hai_json_facts *facts);
 
 /* the plan of an answer without content; NULL: that is no epoch */
 struct hai_plan *ngx_http_hoody_ai_plan_empty(ngx_str_t *epoch);

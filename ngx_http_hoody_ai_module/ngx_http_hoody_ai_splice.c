@@ -15,8 +15,6 @@ static ngx_int_t ngx_http_hoody_ai_link_buf(ngx_http_request_t *r,
     ngx_chain_t ***ll, ngx_buf_t *b);
 
 
-/* the texts of the edits have to live as long as the request */
-
 ngx_int_t
 ngx_http_hoody_ai_splice(ngx_http_request_t *r, struct hai_edits *e)
 {

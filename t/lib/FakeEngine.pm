@@ -35,7 +35,7 @@ use base 'Exporter';
 our @EXPORT = qw(answer edits plan questions record refusal start_engine
     wire);
 
-my $seen = "$ENV{TMPDIR}/questions-$$";
+my $seen = ($ENV{TMPDIR} // '/tmp') . "/questions-$$";
 my @engines;
 my $parent = $$;
 
