@@ -25,7 +25,7 @@ use HoodyAI::System qw(slurp spew wait_for);
 sub program {
     my ($s) = @_;
 
-    return ($ENV{HAI_BUILD} // $s->root . '/build') . '/hoody-ai-rules';
+    return ($ENV{HAI_PROGRAMS} // $s->root . "/build") . "/hoody-ai-rules";
 }
 
 
