@@ -169,6 +169,27 @@ const struct hai_route *hai_route_find(const char *path, size_t len,
     return NULL;
 }
 
+bool hai_route_is_turn(const struct hai_route *route) {
+    static const char *const turns[] = {
+        "chat/completions",
+        "completions",
+        "responses",
+        "messages",
+    };
+
+    if (route->rules != HAI_RULES_JSON) {
+        return false;
+    }
+
+    for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++) {
+        if (strcmp(route->pattern, turns[i]) == 0) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
 bool hai_route_is_anthropic(const char *path, size_t len) {
     static const char name[] = "messages";
     const size_t n = sizeof(name) - 1;

@@ -54,6 +54,12 @@ struct hai_route {
 const struct hai_route *hai_route_find(const char *path, size_t len,
                                        enum hai_method method);
 
+/*
+ * Does a model say something new on this route?  Not where tokens are counted,
+ * or a stored answer is read again.
+ */
+bool hai_route_is_turn(const struct hai_route *route);
+
 /* Do errors for this path, known route or not, have Anthropic's shape? */
 bool hai_route_is_anthropic(const char *path, size_t len);
 

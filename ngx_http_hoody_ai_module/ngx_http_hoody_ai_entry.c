@@ -158,6 +158,11 @@ ngx_http_hoody_ai_entry_request(ngx_http_hoody_ai_ctx_t *ctx,
 
     p = ngx_http_hoody_ai_put_usage(p, ctx, &n);
 
+    if (ctx->route && !hai_route_is_turn(ctx->route)) {
+        p = ngx_http_hoody_ai_put_const(p, "4", "turn", "1", "0");
+        n++;
+    }
+
     if (calls && calls->count) {
         p = ngx_http_hoody_ai_put_calls(p, calls, &n);
     }

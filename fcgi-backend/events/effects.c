@@ -186,6 +186,7 @@ static bool is_idle(const struct hai_entry *entry) {
 
     if (hai_number(hai_entry_get(entry, "status"), &status) != 0 || status < 200
         || status > 299 || !hai_slice_is(hai_entry_get(entry, "reason"), "ok")
+        || hai_slice_is(hai_entry_get(entry, "turn"), "0")
         || (calls.len > 0 && (hai_number(calls, &n) != 0 || n > 0)))
     {
         return false;

@@ -252,6 +252,12 @@ static void every_row(void **state) {
             assert_int_equal(route->stored, row->stored);
             assert_int_equal(route->anthropic, row->anthropic);
             assert_true(route->methods & methods[k]);
+            assert_int_equal(hai_route_is_turn(route),
+                             methods[k] == HAI_POST
+                                 && (strcmp(path, "chat/completions") == 0
+                                     || strcmp(path, "completions") == 0
+                                     || strcmp(path, "responses") == 0
+                                     || strcmp(path, "messages") == 0));
 
             /* errors have one shape, whoever asks for it */
             assert_int_equal(hai_route_is_anthropic(path, strlen(path)),
