@@ -17,7 +17,8 @@ struct message {
 };
 
 static bool shape(struct hai_job *job, const char *why) {
-    return hai_job_fail(job, HAI_CHANGE_SHAPE, why);
+    hai_job_fail(job, HAI_CHANGE_SHAPE, why);
+    return false;
 }
 
 static size_t read_word(struct hai_walk *w, char *buf) {

@@ -100,10 +100,42 @@ static void put_object(json_t *status, const char *label, const char *key,
     }
 }
 
+/* {"at", "where", "line", "column", "rule", "reason"}, as a compiler says it */
+static void put_error(const json_t *error, bool color) {
+    const char *where = json_string_value(json_object_get(error, "where"));
+    const char *rule = json_string_value(json_object_get(error, "rule"));
+    const char *reason = json_string_value(json_object_get(error, "reason"));
+    json_int_t line = json_integer_value(json_object_get(error, "line"));
+    json_int_t column = json_integer_value(json_object_get(error, "column"));
+
+    printf("%-16s%s", "last error", color ? HAI_CLI_RED : "");
+    if (where != NULL && *where != '\0') {
+        hai_cli_put(stdout, where, strlen(where));
+        if (line > 0) {
+            printf(":%" JSON_INTEGER_FORMAT ":%" JSON_INTEGER_FORMAT, line,
+                   column);
+        }
+        fputs(": ", stdout);
+    }
+    if (rule != NULL && *rule != '\0') {
+        fputs("rule \"", stdout);
+        hai_cli_put(stdout, rule, strlen(rule));
+        fputs("\": ", stdout);
+    }
+    if (reason != NULL) {
+        hai_cli_put(stdout, reason, strlen(reason));
+    }
+    printf("%s\n", color ? HAI_CLI_PLAIN : "");
+    if (json_object_get(error, "at") != NULL) {
+        printf("%-16s", "");
+        put_time(json_object_get(error, "at"));
+        putchar('\n');
+    }
+}
+
 static void put_status(json_t *status, bool color) {
     json_t *error = json_object_get(status, "last_error");
     json_t *loaded = json_object_get(status, "loaded_at");
-    bool failed = error != NULL && !json_is_null(error);
 
     put_row(status, "epoch", "epoch");
     put_row(status, "file", "file");
@@ -115,17 +147,16 @@ static void put_status(json_t *status, bool color) {
         put_time(loaded);
         putchar('\n');
     }
-    if (failed && json_is_object(error)) {
-        fputs(color ? HAI_CLI_RED : "", stdout);
-        put_object(status, "last error", "last_error", true);
-        fputs(color ? HAI_CLI_PLAIN : "", stdout);
-    } else if (failed) {
-        put_row(status, "last error", "last_error");
+    put_object(status, "reloads", "reloads", false);
+    if (error != NULL && !json_is_null(error)) {
+        put_error(error, color);
     }
     put_row(status, "Redis", "redis");
     put_object(status, "questions", "questions", false);
     put_object(status, "answers", "answers", false);
     put_row(status, "dropped entries", "dropped_entries");
+    put_row(status, "connections", "connections");
+    put_row(status, "threads", "threads");
     put_object(status, "fired", "fired", true);
 }
 

@@ -367,9 +367,11 @@ sub answer {
     is_deeply(decode_json($out), \%engine, 'status as JSON');
 
     ($status, $out) = ask(answer(encode_json({ %engine, last_error => {
-        file => '/etc/hoody.json', line => 7, reason => "\"x\" is \e[1m" } })));
+        at => 1764069000123, where => '/etc/hoody.json', line => 7,
+        column => 3, rule => 'a', reason => "\"x\" is \e[1m" } })));
     is($status, 1, 'the last reload failed');
-    like($out, qr/^last error +.*line 7/ms, 'is told');
+    like($out, qr{^last error +/etc/hoody\.json:7:3: rule "a": "x" is \?}m,
+         'is told');
     unlike($out, qr/\e/, 'without what steers a terminal');
 
     for my $case (['a 503' => answer('{}', "Status: 503 x\r\n")],

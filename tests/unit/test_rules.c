@@ -8,7 +8,7 @@
 
 /*
  * Documents of rules: what is accepted, and what is said about what is not;
- * the overlay; the digest; the filters.
+ * the overlay; the digest.
  */
 
 #include "lib/rules.h"
@@ -555,140 +555,6 @@ static void test_digest(void **state) {
     assert_string_not_equal(a, b);
 }
 
-static void test_glob(void **state) {
-    static const struct {
-        const char *pattern, *text;
-        bool match;
-    } table[] = {
-        {"a", "a", true},
-        {"a", "A", false},
-        {"a", "", false},
-        {"*", "", true},
-        {"*", "abc", true},
-        {"a*", "a", true},
-        {"a*c", "abbc", true},
-        {"a*c", "abbd", false},
-        {"?", "a", true},
-        {"?", "", false},
-        {"a?c", "abc", true},
-        {"*-prod-*", "x-prod-1", true},
-        {"*-prod-*", "x-pro", false},
-        {"**a", "ba", true},
-        {"[a]", "a", false},
-        {"[a]", "[a]", true},
-        {"*aab", "aaaab", true},
-        {"a*b*c", "a-c-b-c", true},
-        {"", "", true},
-        {"", "a", false},
-    };
-    size_t i;
-
-    (void) state;
-    for (i = 0; i < COUNT(table); i++) {
-        if (hai_rule_glob(table[i].pattern, table[i].text,
-                          strlen(table[i].text))
-            != table[i].match)
-        {
-            fail_msg("\"%s\" and \"%s\"", table[i].pattern, table[i].text);
-        }
-    }
-}
-
-#define SLICE(s)                                                               \
-    {                                                                          \
-        (s), sizeof(s) - 1                                                     \
-    }
-
-static void expect(const struct hai_rule *rule,
-                   const struct hai_rule_facts *facts, const char *filter) {
-    const char *why = "";
-
-    assert_int_equal(hai_rule_applies(rule, facts, &why), filter == NULL);
-    if (filter == NULL) {
-        assert_null(why);
-    } else {
-        assert_string_equal(why, filter);
-    }
-}
-
-static void test_filters(void **state) {
-    struct hai_rules *rules =
-        load(one("\"event\":\"tool.execute.after\",\"tags\":[\"prod\",\"eu\"],"
-                 "\"containers\":[\"customer-*\"],\"models\":[\"a/*\",\"b\"],"
-                 "\"toolName\":\"Bash\"",
-                 "\"type\":\"log\",\"content\":\"x\"", ",\"maxDepth\":2"));
-    struct hai_rule_facts facts = {.container = SLICE("customer-1"),
-                                   .tags = SLICE("x eu"),
-                                   .model = SLICE("a/1"),
-                                   .tool = SLICE("bASH"),
-                                   .event = HAI_EV_TOOL_AFTER,
-                                   .depth = 2};
-    struct hai_rule_facts f;
-    struct hai_rule *rule;
-
-    (void) state;
-    assert_non_null(rules);
-    rule = &rules->rule[0];
-    expect(rule, &facts, NULL);
-
-    f = facts;
-    f.event = HAI_EV_TOOL_BEFORE;
-    expect(rule, &f, "event");
-    f = facts;
-    f.tags = (struct hai_slice) SLICE("production euro");
-    expect(rule, &f, "tags");
-    f.tags = (struct hai_slice){NULL, 0};
-    expect(rule, &f, "tags");
-    f = facts;
-    f.container = (struct hai_slice) SLICE("Customer-1");
-    expect(rule, &f, "containers");
-    f = facts;
-    f.model = (struct hai_slice) SLICE("c");
-    expect(rule, &f, "models");
-    f.model.len = 0; /* the provider's choice: it may be any */
-    expect(rule, &f, NULL);
-    f = facts;
-    f.tool = (struct hai_slice) SLICE("bashful");
-    expect(rule, &f, "toolName");
-    f.tool = (struct hai_slice) SLICE("bas");
-    expect(rule, &f, "toolName");
-    f.tool = (struct hai_slice){NULL, 0};
-    expect(rule, &f, "toolName");
-    f = facts;
-    f.depth = 3;
-    expect(rule, &f, "maxDepth");
-
-    /* a name that is not known */
-    f = facts;
-    f.tool = (struct hai_slice) SLICE("");
-    expect(rule, &f, "toolName");
-    rule->action = HAI_ACT_MESSAGE;
-    rule->blocking = true;
-    expect(rule, &f, NULL);
-
-    rule->enabled = false;
-    expect(rule, &facts, "disabled");
-    hai_rules_unref(rules);
-}
-
-static void test_static(void **state) {
-    struct hai_rules *rules = load(one(SYSTEM, APPEND, ""));
-
-    (void) state;
-    assert_non_null(rules);
-    assert_true(hai_rule_is_static(&rules->rule[0]));
-    hai_rules_unref(rules);
-    rules = load(one(SYSTEM, APPEND, ",\"cooldownMs\":1"));
-    assert_false(hai_rule_is_static(&rules->rule[0]));
-    hai_rules_unref(rules);
-    rules = load(one(SYSTEM, "\"type\":\"log\",\"content\":\"x\"", ""));
-    assert_false(hai_rule_is_static(&rules->rule[0]));
-    hai_rules_unref(rules);
-    rules = load(one("\"event\":\"tool.execute.after\"", APPEND, ""));
-    assert_false(hai_rule_is_static(&rules->rule[0]));
-    hai_rules_unref(rules);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),     cmocka_unit_test(test_values),
@@ -698,8 +564,7 @@ int main(void) {
         cmocka_unit_test(test_no_quotes), cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_ceilings),  cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_overlay),   cmocka_unit_test(test_bad_overlay),
-        cmocka_unit_test(test_digest),    cmocka_unit_test(test_glob),
-        cmocka_unit_test(test_filters),   cmocka_unit_test(test_static),
+        cmocka_unit_test(test_digest),
     };
     int fd = mkstemp(file), rc;
 
