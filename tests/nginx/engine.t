@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use JSON::PP;
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -232,6 +233,64 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
     soon($engine->until_status(sub { !$_->{last_error} }), 'a good one again');
     is($engine->status->{epoch}, $epoch, 'the same rules, the same epoch');
     is($engine->status->{reloads}{failed} >= 2, 1, 'failures are counted');
+}
+
+
+# Questions while rules change: each plan is whole, and of its epoch
+
+{
+    my @asking;
+
+    for my $n (1 .. 3) {
+        my $pid = open(my $out, '-|') // die "fork: $!\n";
+
+        if ($pid == 0) {
+            my $fcgi = $engine->connect;
+            my $end = time + 1.5;
+            my %text;
+
+            while (time < $end) {
+                my $answer = $n == 1 ? $fcgi->ask('body', body => $body)
+                    : $fcgi->ask('plan');
+                my $status = $answer ? $answer->{status} : $fcgi->error;
+
+                print "not ok $status\n" if $status ne '200';
+                next if $n == 1;
+
+                my $wish = $answer->{json}{edits}[0]{text};
+
+                print "not ok $answer->{epoch}\n"
+                    if ($text{$answer->{epoch}} //= $wish) ne $wish;
+            }
+
+            print scalar(keys %text), "\n";
+            close STDOUT;
+            POSIX::_exit(0);
+        }
+
+        push @asking, $out;
+    }
+
+    my $end = time + 1.2;
+
+    for (my $n = 0; time < $end; $n++) {
+        $engine->rules({ %append, action => { type => 'append',
+            content => "number $n" } });
+        sleep 0.005;
+    }
+
+    my $said = join '', map { my $out = $_; local $/; <$out> } @asking;
+
+    unlike($said, qr/not ok/, 'plans are those of their epochs');
+    cmp_ok((sort { $b <=> $a } split /\n/, $said)[0], '>', 5,
+        'of which there were many');
+    close $_ for @asking;
+
+    ok($engine->until_status(sub { ask_plan()->{epoch} eq redis_epoch() }),
+        'the last one is published');
+    $engine->rules(\%append);
+    ok($engine->until_status(sub {
+        ask_plan()->{json}{edits}[0]{text} eq 'Be careful.' }), 'back again');
 }
 
 
