@@ -119,7 +119,8 @@ sub entries {
     {
         $answer = ask_body($bad);
         is("$answer->{status} $answer->{json}{error}{code}",
-            '400 invalid_body', 'refused: ' . ($bad =~ s/\xff/FF/r || 'nothing'));
+            '400 invalid_body',
+            'refused: ' . ($bad =~ s/\xff/FF/r || 'nothing'));
     }
 }
 
@@ -143,9 +144,11 @@ is(ask_plan(HOODY_TAGS => 't' x 8193)->{status}, 400, 'too long tags');
 is($engine->ask('else')->{status}, 400, 'another question');
 is(ask_body($body, HOODY_BODY => 'opaque')->{status}, 400,
     'an opaque body is not asked about');
-is(ask_body($body, CONTENT_LENGTH => 1)->{status}, 400, 'a length that is wrong');
+is(ask_body($body, CONTENT_LENGTH => 1)->{status}, 400,
+    'a length that is wrong');
 is(ask_body($body, CONTENT_LENGTH => '-1')->{status}, 400, 'a negative length');
-is(ask_body($body, CONTENT_LENGTH => '0x10')->{status}, 400, 'a length in words');
+is(ask_body($body, CONTENT_LENGTH => '0x10')->{status}, 400,
+    'a length in words');
 is(ask_body($body, CONTENT_LENGTH => '')->{status}, 200, 'no length');
 is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 
@@ -304,7 +307,8 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
     soon($engine->until_status(sub { $_->{enabled} == 0 }),
         'the overlay switches a rule off');
     is(ask_plan()->{status}, 204, 'nothing applies');
-    ok(wait_for(sub { redis_epoch() eq ask_plan()->{epoch} }), 'the epoch is new');
+    ok(wait_for(sub { redis_epoch() eq ask_plan()->{epoch} }),
+        'the epoch is new');
     isnt(redis_epoch(), $epoch, 'and another');
 
     $s->cmd('HSET', $rules_key, 'extra', encode_json({ id => 'extra',
@@ -342,7 +346,8 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 
     $s->cmd('DEL', $epoch_key);
     ok(wait_for(sub { redis_epoch() }), 'a deleted epoch is written again');
-    ok(wait_for(sub { redis_epoch() eq ask_plan()->{epoch} }), 'as plans have it');
+    ok(wait_for(sub { redis_epoch() eq ask_plan()->{epoch} }),
+        'as plans have it');
     is(substr(redis_epoch(), 14), substr($epoch, 14), 'with the same digest');
 
     $epoch = redis_epoch();
