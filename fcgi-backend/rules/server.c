@@ -161,6 +161,9 @@ static struct connection *connection_new(struct hai_server *s, int fd) {
         return NULL;
     }
 
+    /* else libfcgi, before it closes, reads for as long as a peer sends */
+    FCGX_Detach(&c->request);
+
     /* of TCP, and without effect elsewhere */
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -203,15 +206,10 @@ static void serve(struct worker *w, struct connection *c) {
         hai_scratch_reset(&w->scratch);
     }
 
-    /* libfcgi may have closed it already; if not, it waits a little for the
-     * peer to close, under the same limit as the question */
-    keep = keep && c->request.ipcFd >= 0;
-
-    if (!keep) {
-        FCGX_Free(&c->request, 1);
-    }
-
     busy(w, -1);
+
+    /* libfcgi has closed what was not to be kept, or is broken */
+    keep = keep && c->request.ipcFd >= 0;
 
     if (!keep || wait_for_question(w->server, c) != 0) {
         connection_close(w->server, c);
@@ -371,8 +369,6 @@ struct hai_server *hai_server_start(struct hai_engine *engine, int fd) {
     struct hai_server *s;
     size_t n = (size_t) engine->threads;
 
-    /* how long a peer that does not close holds a thread that does */
-    setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", "100", 0);
     raise_files();
 
     if (FCGX_Init() != 0) {

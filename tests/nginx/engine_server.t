@@ -146,15 +146,26 @@ sub answers {
 
     is($fcgi->answer->{status}, 200, 'a byte per packet and record');
 
-    # one who does not read his answers
-    my $deaf = $engine->connect;
-    my $big = chat(messages => [map { { role => 'user', content => 'x' } }
-                                1 .. 1000]);
+    # one who does not read his answers, which are long
+    $engine->rules(\%append, { %append, id => 'long',
+        action => { type => 'append', content => 'x' x 60000 } });
+    ok($engine->until_status(sub { $_->{rules} == 2 }), 'a long rule');
 
-    $deaf->{timeout} = 1;
-    1 while $deaf->send($deaf->question('body', body => $big));
+    my $deaf = $engine->connect;
+
+    for (1 .. 6) {
+        my $asked = $engine->status->{questions}{plan};
+
+        $deaf->send($deaf->question('plan'));
+        last if !$engine->until_status(
+            sub { $_->{questions}{plan} > $asked }, 1);
+    }
+
     answers(0.5, 'one who does not read delays nobody');
-    $deaf->close;
+    ok($engine->until_status(sub { $_->{connections} == 2 }, 20),
+        'and is closed');
+    $engine->rules(\%append);
+    ok($engine->until_status(sub { $_->{rules} == 1 }), 'the short rule');
 }
 
 
@@ -239,7 +250,8 @@ sub answers {
     my $answer = $fcgi->ask('body', body => $large);
 
     is($answer->{status}, 200, '32 MB');
-    ok(decode_json($fcgi->spliced($large, $answer->{body})), 'with the edit');
+    ok($fcgi->spliced($large, $answer->{body})
+        =~ /\A[^a].{0,200}"Be careful\."/s, 'with the edit');
     is($fcgi->ask('body', body => $body)->{status}, 200,
         'and a small one behind it');
 
