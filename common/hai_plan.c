@@ -229,6 +229,23 @@ static bool read_ask(struct reader *r) {
     return true;
 }
 
+static bool read_models(struct reader *r) {
+    char what[WORD_MAX + HAI_WALK_SPARE];
+    size_t len;
+
+    if (hai_walk_peek(&r->w) != '"') {
+        return fail(r, "\"models\" is no string");
+    }
+
+    len = hai_walk_string(&r->w, what, WORD_MAX);
+    if (!hai_walk_is(what, len, "any")) {
+        return fail(r, "an unknown \"models\"");
+    }
+
+    r->plan->any_model = true;
+    return true;
+}
+
 static bool read_epoch(struct reader *r) {
     struct hai_slice *epoch = &r->plan->epoch;
     const char *error = "\"epoch\" is neither a string nor a number";
@@ -256,6 +273,8 @@ static bool read_plan(struct reader *r) {
             done = read_edits(r);
         } else if (hai_walk_key_is(&key, "ask")) {
             done = read_ask(r);
+        } else if (hai_walk_key_is(&key, "models")) {
+            done = read_models(r);
         } else {
             done = fail(r, "an unknown member");
         }

@@ -342,6 +342,35 @@ static void ask_body(struct hai_evaluation *e) {
     e->verdict = HAI_VERDICT_ASK_BODY;
 }
 
+/*
+ * Would the plan be the same whatever model was asked for?  Only where no rule
+ * that may apply looks at the model, or says it.
+ */
+static bool is_any_model(const struct run *run) {
+    struct hai_rule_facts facts = run->facts;
+    size_t i;
+
+    facts.model = (struct hai_slice){NULL, 0}; /* matches every filter */
+    for (i = 0; i < run->rules->n; i++) {
+        const struct hai_rule *rule = &run->rules->rule[i];
+
+        if (rule->models.n == 0
+            && (rule->content == NULL
+                || strstr(rule->content, "{{model}}") == NULL))
+        {
+            continue;
+        }
+        facts.event = rule->event;
+        if (event_happens(rule->event, run->request->api)
+            && (rule->event == HAI_EV_TOOL_AFTER
+                || hai_rule_applies(rule, &facts, NULL)))
+        {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void plan_static(struct run *run) {
     static const struct hai_evaluate_hooks quiet;
     size_t i, bytes = 0;
@@ -384,9 +413,10 @@ void hai_evaluate_plan(struct hai_evaluation *e, const struct hai_rules *rules,
     start(&run, e, rules, request, NULL, hooks);
     if (request->opaque) {
         plan_opaque(&run);
-    } else {
-        plan_static(&run);
+        return;
     }
+    plan_static(&run);
+    e->any_model = is_any_model(&run);
 }
 
 int hai_evaluate_event(const struct hai_rules *rules,

@@ -4,9 +4,12 @@
 
 #include <string.h>
 
-static void begin(struct hai_buf *b, const char *epoch) {
+static void begin(struct hai_buf *b, const char *epoch, bool any_model) {
     hai_buf_text(b, "{\"epoch\":");
     hai_buf_json(b, epoch, strlen(epoch));
+    if (any_model) {
+        hai_buf_text(b, ",\"models\":\"any\"");
+    }
 }
 
 static void text_change(struct hai_buf *b, const char *op,
@@ -39,7 +42,7 @@ static void set_change(struct hai_buf *b, const struct hai_change *change) {
     json_member(b, "fallback", &change->fallback);
 }
 
-bool hai_plan_write(struct hai_buf *b, const char *epoch,
+bool hai_plan_write(struct hai_buf *b, const char *epoch, bool any_model,
                     const struct hai_change *changes, size_t n) {
     size_t i;
 
@@ -49,7 +52,7 @@ bool hai_plan_write(struct hai_buf *b, const char *epoch,
         }
     }
 
-    begin(b, epoch);
+    begin(b, epoch, any_model);
     hai_buf_text(b, ",\"edits\":[");
 
     for (i = 0; i < n; i++) {
@@ -79,7 +82,7 @@ bool hai_plan_write(struct hai_buf *b, const char *epoch,
     return true;
 }
 
-void hai_plan_write_ask(struct hai_buf *b, const char *epoch) {
-    begin(b, epoch);
+void hai_plan_write_ask(struct hai_buf *b, const char *epoch, bool any_model) {
+    begin(b, epoch, any_model);
     hai_buf_text(b, ",\"ask\":\"body\"}");
 }

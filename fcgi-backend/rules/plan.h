@@ -9,11 +9,14 @@
 #include "buf.h"
 #include "hai_change.h"
 
-/* message changes have no place in a plan: false, nothing is written. */
-bool hai_plan_write(struct hai_buf *b, const char *epoch,
+/*
+ * any_model: the plan is the same for every model.  Message changes have no
+ * place in a plan: false, nothing is written.
+ */
+bool hai_plan_write(struct hai_buf *b, const char *epoch, bool any_model,
                     const struct hai_change *changes, size_t n);
 
 /* "Ask with each body." */
-void hai_plan_write_ask(struct hai_buf *b, const char *epoch);
+void hai_plan_write_ask(struct hai_buf *b, const char *epoch, bool any_model);
 
 #endif

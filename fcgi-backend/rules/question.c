@@ -58,6 +58,7 @@ struct question {
     struct hai_slice value[PARAMETERS];
     struct hai_request request;
     struct hai_evaluate_hooks hooks;
+    bool any_model; /* of a plan without edits: the same for every model */
 };
 
 const int hai_answer_codes[HAI_ANSWER_COUNT] = {
@@ -112,11 +113,12 @@ static int answer(struct question *q, enum hai_answer_status status,
     }
 
     n = snprintf(head, sizeof(head),
-                 "Status: %d %s\r\n%s%s%s%s%s%sContent-Length: %zu\r\n\r\n",
+                 "Status: %d %s\r\n%s%s%s%s%s%s%sContent-Length: %zu\r\n\r\n",
                  hai_answer_codes[status], reasons[status],
                  type != NULL ? "Content-Type: " : "", type != NULL ? type : "",
                  type != NULL ? "\r\n" : "", epoch ? "X-Hoody-Epoch: " : "",
-                 epoch ? q->set->epoch : "", epoch ? "\r\n" : "", b->len);
+                 epoch ? q->set->epoch : "", epoch ? "\r\n" : "",
+                 q->any_model ? "X-Hoody-Models: any\r\n" : "", b->len);
 
     atomic_fetch_add_explicit(&q->engine->counters.answers[status], 1,
                               memory_order_relaxed);
@@ -343,17 +345,15 @@ static int answer_plan(struct question *q) {
     struct hai_evaluation e = {0};
     int rc;
 
-    if (q->engine->no_plan && !q->request.opaque) {
-        hai_plan_write_ask(b, q->set->epoch);
-
-        return b->failed ? unavailable(q, "no memory")
-                         : answer(q, HAI_ANSWER_200, TYPE_PLAN, false);
-    }
-
     hai_evaluate_plan(&e, q->set->rules, &q->request, &q->hooks);
+
+    if (q->engine->no_plan && !q->request.opaque) {
+        e.verdict = HAI_VERDICT_ASK_BODY;
+    }
 
     switch (e.verdict) {
     case HAI_VERDICT_PASS:
+        q->any_model = e.any_model;
         rc = answer(q, HAI_ANSWER_204, NULL, true);
         break;
 
@@ -365,11 +365,11 @@ static int answer_plan(struct question *q) {
     case HAI_VERDICT_ASK_BODY:
         /* what a worker would not read as a plan it can ask for each time */
         if (e.verdict == HAI_VERDICT_ASK_BODY
-            || !hai_plan_write(b, q->set->epoch, e.changes, e.n)
+            || !hai_plan_write(b, q->set->epoch, e.any_model, e.changes, e.n)
             || b->len > HAI_PLAN_MAX)
         {
             b->len = 0;
-            hai_plan_write_ask(b, q->set->epoch);
+            hai_plan_write_ask(b, q->set->epoch, e.any_model);
         }
 
         rc = b->failed ? unavailable(q, "no memory")
@@ -422,6 +422,13 @@ static int answer_changes(struct question *q, const struct hai_evaluation *e) {
     return answer(q, HAI_ANSWER_200, TYPE_SPLICE, false);
 }
 
+/* The name of a prompt that the provider keeps: it cannot be looked into. */
+static bool has_stored_prompt(const struct hai_body *body) {
+    const struct hai_json_value *prompt = &body->facts->top[HAI_KEY_PROMPT];
+
+    return prompt->end > 0 && prompt->type == '{';
+}
+
 static int answer_body(struct question *q) {
     struct hai_scratch *s = q->scratch;
     enum hai_json_status status;
@@ -451,11 +458,20 @@ static int answer_body(struct question *q) {
     body.facts = hai_json_facts(s->scanner);
     q->request.body = &body;
 
+    /* a worker that need not know the model has not looked for it */
+    q->request.facts.model.data = body.facts->model;
+    q->request.facts.model.len = body.facts->model_len;
+
     memory.cooldown = q->engine->cooldown;
     memory.seen = q->engine->seen;
     memory.now_ms = hai_mono_ms();
 
-    hai_evaluate(&e, q->set->rules, &q->request, &memory, &q->hooks);
+    if (has_stored_prompt(&body)) {
+        q->request.opaque = true;
+        hai_evaluate_plan(&e, q->set->rules, &q->request, &q->hooks);
+    } else {
+        hai_evaluate(&e, q->set->rules, &q->request, &memory, &q->hooks);
+    }
 
     switch (e.verdict) {
     case HAI_VERDICT_PASS:

@@ -189,13 +189,14 @@ static void plans(void **state) {
 
     (void) state;
 
-    assert_true(hai_plan_write(&b, "1-" A, changes, 5));
+    assert_true(hai_plan_write(&b, "1-" A, false, changes, 5));
     assert_false(b.failed);
 
     plan = hai_plan_read(b.data, b.len, &error);
     assert_null(error);
     assert_non_null(plan);
     assert_false(plan->ask_body);
+    assert_false(plan->any_model);
     assert_int_equal(plan->epoch.len, 18);
     assert_memory_equal(plan->epoch.data, "1-" A, 18);
     assert_int_equal(plan->n, 5);
@@ -215,13 +216,14 @@ static void plans(void **state) {
     hai_plan_free(plan);
 
     b.len = 0;
-    assert_false(hai_plan_write(&b, "1-" A, &message, 1));
+    assert_false(hai_plan_write(&b, "1-" A, false, &message, 1));
     assert_int_equal(b.len, 0);
 
-    hai_plan_write_ask(&b, "1-" A);
+    hai_plan_write_ask(&b, "1-" A, true);
     plan = hai_plan_read(b.data, b.len, &error);
     assert_non_null(plan);
     assert_true(plan->ask_body);
+    assert_true(plan->any_model);
     assert_int_equal(plan->n, 0);
     hai_plan_free(plan);
     hai_buf_free(&b);
