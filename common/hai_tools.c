@@ -27,6 +27,7 @@ struct word {
 
 /* A message, an item, a block or a call: what of it is of interest. */
 struct item {
+    struct hai_walk from; /* its brace */
     struct word role;
     struct word type;
     struct hai_json_value id;
@@ -106,6 +107,7 @@ static void read_item(struct hai_walk *w, struct item *item) {
     struct hai_json_value other;
 
     memset(item, 0, sizeof(*item));
+    item->from = *w;
     hai_walk_take(w);
 
     while (hai_walk_member(w, &key)) {
@@ -144,14 +146,29 @@ static void read_item(struct hai_walk *w, struct item *item) {
     }
 }
 
-/* Begins to walk over a value that is an array; false: it is none. */
-static bool start_array(struct hai_walk *w, const struct reader *r,
-                        const struct hai_json_value *value) {
+/* Begins to walk over the array of a deciding key; false: it is none. */
+static bool start_top(struct hai_walk *w, const struct reader *r,
+                      enum hai_json_key key) {
+    const struct hai_json_value *value = &r->body->facts->top[key];
+
     if (value->end == 0 || value->type != '[') {
         return false;
     }
 
     hai_walk_start(w, r->body, value->start + 1);
+    return true;
+}
+
+/* The same of an array within an item; from there, since a body can have as
+ * many pieces as items. */
+static bool start_array(struct hai_walk *w, const struct item *item,
+                        const struct hai_json_value *value) {
+    if (value->end == 0 || value->type != '[') {
+        return false;
+    }
+
+    *w = item->from;
+    hai_walk_jump(w, value->start + 1);
     return true;
 }
 
@@ -202,17 +219,18 @@ static void add_result(struct reader *r, const struct hai_json_value *id,
     r->n_results++;
 }
 
-static void chat_calls(struct reader *r, const struct hai_json_value *calls) {
+static void chat_calls(struct reader *r, const struct item *item) {
     struct item call, function;
     struct hai_walk w, inside;
 
-    if (!start_array(&w, r, calls)) {
+    if (!start_array(&w, item, &item->calls)) {
         return;
     }
 
     while (next_item(&w, &call)) {
         if (call.function.end) {
-            hai_walk_start(&inside, r->body, call.function.start);
+            inside = call.from;
+            hai_walk_jump(&inside, call.function.start);
             read_item(&inside, &function);
             add_call(r, &call.id, &function);
         }
@@ -224,14 +242,14 @@ static void read_chat(struct reader *r) {
     struct hai_walk w;
     struct item item;
 
-    if (!start_array(&w, r, &r->body->facts->top[HAI_KEY_MESSAGES])) {
+    if (!start_top(&w, r, HAI_KEY_MESSAGES)) {
         return;
     }
 
     while (next_item(&w, &item)) {
         if (is(&item.role, "assistant")) {
             turn(r);
-            chat_calls(r, &item.calls);
+            chat_calls(r, &item);
         } else if (is(&item.role, "tool")) {
             add_result(r, &item.call_id, &none);
         } else if (is(&item.role, "function")) {
@@ -246,7 +264,7 @@ static void read_messages(struct reader *r) {
     struct item item, block;
     bool assistant;
 
-    if (!start_array(&w, r, &r->body->facts->top[HAI_KEY_MESSAGES])) {
+    if (!start_top(&w, r, HAI_KEY_MESSAGES)) {
         return;
     }
 
@@ -255,7 +273,7 @@ static void read_messages(struct reader *r) {
         if (assistant) {
             turn(r);
         }
-        if (!start_array(&blocks, r, &item.list)) {
+        if (!start_array(&blocks, &item, &item.list)) {
             continue;
         }
 
@@ -274,7 +292,7 @@ static void read_responses(struct reader *r) {
     struct hai_walk w;
     struct item item;
 
-    if (!start_array(&w, r, &r->body->facts->top[HAI_KEY_INPUT])) {
+    if (!start_top(&w, r, HAI_KEY_INPUT)) {
         return;
     }
 

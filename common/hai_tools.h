@@ -1,6 +1,12 @@
 /*
  * Tool results in a request that are new: behind the last message of the
  * assistant.  OpenAI chat and responses, Anthropic messages.
+ *
+ * An item of responses that is a call or reasoning is the assistant's, and a
+ * call without a name has that of its type: "local_shell" of
+ * local_shell_call.  Of two calls with one id the later one counts; the last
+ * HAI_TOOLS_MAX calls are known.  An id or a name of more than 256 bytes is
+ * none.
  */
 
 #ifndef HAI_TOOLS_H
@@ -16,7 +22,8 @@
 struct hai_tool_result {
     struct hai_slice id;    /* of the call, unescaped; len 0: none */
     struct hai_slice name;  /* of the tool, unescaped; len 0: unknown */
-    struct hai_slice input; /* of the call, JSON text; len 0: unknown */
+    struct hai_slice input; /* of the call, JSON text as the caller wrote it
+                               and maybe no JSON at all; len 0: unknown */
 };
 
 struct hai_tools {
