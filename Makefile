@@ -45,6 +45,7 @@ export NGINX_SRC BUILD CC FUZZ_TIME
 
 PROGRAMS = hoody-ai-sample-provider
 PROGRAMS += hoody-ai
+PROGRAMS += hoody-ai-events
 
 hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
