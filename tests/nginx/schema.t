@@ -173,7 +173,39 @@ for my $command (
 }
 
 
-# the users of what is not there yet
+# the event worker; that it may do what it does is shown by events.t
+
+be('events');
+
+for my $command (
+    ['XRANGE', $s->rkey('events'), '-', '+'],
+    ['XTRIM', $s->rkey('events'), 'MAXLEN', 0],
+    ['XGROUP', 'DESTROY', $s->rkey('events'), 'hoody-ai-events'],
+    ['DEL', $s->rkey('events')],
+    ['DEL', $s->rkey('events:dead')],
+    ['XADD', 'hoody:{other}:events', '*', 'a', 1],
+    ['HSET', $s->rkey('rules'), 'a', '{}'],
+    ['EVAL', 'return 1', 1, $s->rkey('rules')],
+    ['EVAL', 'return 1', 1, $key],
+    ['HGET', $s->rkey('ai:enabled'), 'a'],
+    ['ZADD', $s->rkey('limit:a'), 1, 'a'],
+    ['HSET', $s->rkey('usage:dev-env:2026-01-01'), 'a', 1],
+    ['SCRIPT', 'FLUSH'],
+    ['FUNCTION', 'FLUSH'],
+    ['CONFIG', 'GET', 'dir'],
+    ['CLIENT', 'KILL', 'TYPE', 'normal'],
+    ['SUBSCRIBE', 'else'],
+    ['KEYS', '*'],
+    ['FLUSHALL'],
+) {
+    is(refused(@$command), 'NOPERM', "events: not @$command");
+}
+
+is(refused('EVAL', "return redis.call('HSET', '$key', 'status', 'x')", 0),
+    'ERR', 'events: not from a script either');
+
+
+# both of them, and neither opens anything
 
 for my $user (qw(engine events)) {
     be($user);
