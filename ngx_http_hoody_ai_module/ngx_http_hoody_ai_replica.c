@@ -83,6 +83,8 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
 
     rep->gate = 1;
     rep->list = 1;
+    rep->rules.generation = 1;
+    rep->rules.written = 1;
 
     ngx_queue_init(&rep->queued);
     ngx_queue_init(&rep->absent);
@@ -175,7 +177,7 @@ ngx_http_hoody_ai_replica_keys(ngx_http_hoody_ai_replica_t *rep,
 
     len = sizeof("hoody:{}:container:") + 2 * server->len;
 
-    p = malloc(6 * len + HAI_NAME_MAX);
+    p = malloc(8 * len + HAI_NAME_MAX);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -201,6 +203,14 @@ ngx_http_hoody_ai_replica_keys(ngx_http_hoody_ai_replica_t *rep,
     rep->generation.data = p;
     p = ngx_sprintf(p, "%Vgeneration", &rep->prefix);
     rep->generation.len = p - rep->generation.data;
+
+    rep->overlay.data = p;
+    p = ngx_sprintf(p, "%Vrules", &rep->prefix);
+    rep->overlay.len = p - rep->overlay.data;
+
+    rep->rules_epoch.data = p;
+    p = ngx_sprintf(p, "%Vrules:epoch", &rep->prefix);
+    rep->rules_epoch.len = p - rep->rules_epoch.data;
 
     rep->pattern.data = p;
 
@@ -977,6 +987,24 @@ ngx_http_hoody_ai_replica_claimed(ngx_http_hoody_ai_replica_t *rep,
 {
     return rep->reg
            && ngx_http_hoody_ai_registry_claimed(rep->reg, source);
+}
+
+
+ngx_uint_t
+ngx_http_hoody_ai_replica_epoch(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *epoch)
+{
+    if (!rep->loaded
+        || rep->blind
+        || rep->rules.known != rep->rules.written
+        || rep->rules.epoch.len == 0)
+    {
+        return 0;
+    }
+
+    *epoch = rep->rules.epoch;
+
+    return rep->rules.generation;
 }
 
 

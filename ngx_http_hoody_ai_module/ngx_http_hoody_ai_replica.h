@@ -52,8 +52,8 @@ typedef struct {
 
     /*
      * A key of the feed was written that the replica itself does not use:
-     * "rules", "rules:epoch", "limit:...", other "ai:..." keys; the text
-     * behind "hoody:{server}:".  May be NULL.
+     * "limit:...", other "ai:..." keys; the text behind "hoody:{server}:".
+     * May be NULL.
      */
     void       (*key)(void *data, ngx_str_t *key);
 } ngx_http_hoody_ai_replica_events_t;
@@ -96,6 +96,15 @@ ngx_http_hoody_ai_verdict_e ngx_http_hoody_ai_replica_decide(
 /* does any existing container claim this source address?  (realip check) */
 ngx_uint_t ngx_http_hoody_ai_replica_claimed(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_source_t *source);
+
+/*
+ * The epoch of the rules in force, borrowed until control returns to the
+ * event loop.  Returns a generation, which rises with each write of the epoch
+ * or the overlay and with each load; 0: it cannot be known at this moment, or
+ * no engine has published one.
+ */
+ngx_uint_t ngx_http_hoody_ai_replica_epoch(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *epoch);
 
 void ngx_http_hoody_ai_replica_stat(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_replica_stat_t *stat);

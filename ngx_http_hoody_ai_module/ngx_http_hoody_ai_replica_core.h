@@ -93,6 +93,8 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_str_t                            containers;
     ngx_str_t                            enabled;
     ngx_str_t                            generation;
+    ngx_str_t                            overlay;     /* of the rules */
+    ngx_str_t                            rules_epoch;
     ngx_str_t                            pattern;     /* for SCAN */
     u_char                              *keys;
     u_char                              *key;         /* room for one */
@@ -119,6 +121,16 @@ struct ngx_http_hoody_ai_replica_s {
     int64_t                              list_card;
     ngx_str_t                            epoch;       /* of the database */
     u_char                               epoch_data[64];
+
+    /* the rules' epoch; "written" is raised by each invalidation */
+    struct {
+        ngx_uint_t                       generation;
+        ngx_uint_t                       written;
+        ngx_uint_t                       asked;
+        ngx_uint_t                       known;
+        ngx_str_t                        epoch;
+        u_char                           data[128];
+    } rules;
 
     ngx_http_hoody_ai_table_t            wants;
     ngx_queue_t                          queued;
@@ -245,6 +257,9 @@ void ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep,
 void ngx_http_hoody_ai_replica_stray(ngx_http_hoody_ai_replica_t *rep,
     u_char *name, size_t len);
 void ngx_http_hoody_ai_replica_forget_absent(ngx_http_hoody_ai_replica_t *rep);
+/* reads the rules' epoch */
+ngx_int_t ngx_http_hoody_ai_replica_rules_read(
+    ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_free_wants(ngx_http_hoody_ai_replica_t *rep);
 
 /* PTTL and HMGET of a container */

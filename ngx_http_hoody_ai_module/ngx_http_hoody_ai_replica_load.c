@@ -115,7 +115,7 @@ ngx_http_hoody_ai_replica_load(ngx_http_hoody_ai_replica_t *rep)
     rep->gate_asked = rep->gate;
     rep->list_asked = rep->list;
 
-    return NGX_OK;
+    return ngx_http_hoody_ai_replica_rules_read(rep);
 }
 
 
@@ -482,6 +482,7 @@ ngx_http_hoody_ai_replica_load_done(ngx_http_hoody_ai_replica_t *rep)
     rep->blind = 0;
     rep->scanned = 0;
     rep->reloads++;
+    rep->rules.generation++;
 
     ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                   "hoody_ai: redis %V: %ui containers loaded in %M ms",

@@ -34,6 +34,8 @@ static void ngx_http_hoody_ai_replica_settle(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_want_t *w);
 static void ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep);
 static void ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim);
+static void ngx_http_hoody_ai_replica_rules_done(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
 static ngx_int_t ngx_http_hoody_ai_replica_send_batch(
     ngx_http_hoody_ai_replica_t *rep);
 static void ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
@@ -152,6 +154,21 @@ ngx_http_hoody_ai_replica_key(ngx_http_hoody_ai_replica_t *rep, ngx_str_t *key)
         && ngx_memcmp(key->data, rep->containers.data, key->len) == 0)
     {
         rep->list++;
+        return;
+    }
+
+    if (key->len == rep->rules_epoch.len
+        && ngx_memcmp(key->data, rep->rules_epoch.data, key->len) == 0)
+    {
+        rep->rules.generation++;
+        rep->rules.written++;
+        return;
+    }
+
+    if (key->len == rep->overlay.len
+        && ngx_memcmp(key->data, rep->overlay.data, key->len) == 0)
+    {
+        rep->rules.generation++;
         return;
     }
 
@@ -396,6 +413,13 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
         ngx_http_hoody_ai_replica_sweep(rep);
     }
 
+    if (rep->rules.asked != rep->rules.written
+        && ngx_http_hoody_ai_replica_rules_read(rep) != NGX_OK)
+    {
+        ngx_http_hoody_ai_redis_abort(rep->data, "cannot send reads");
+        return;
+    }
+
     while (rep->batches < NGX_HTTP_HOODY_AI_BATCHES
            && (!ngx_queue_empty(&rep->queued)
                || rep->gate_asked != rep->gate
@@ -411,6 +435,62 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
         rep->overflow = 0;
         ngx_http_hoody_ai_replica_all(rep);
     }
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_replica_rules_read(ngx_http_hoody_ai_replica_t *rep)
+{
+    ngx_str_t  argv[2];
+
+    ngx_str_set(&argv[0], "GET");
+    argv[1] = rep->rules_epoch;
+
+    if (ngx_http_hoody_ai_redis_send(rep->data,
+                                     ngx_http_hoody_ai_replica_rules_done,
+                                     (void *) rep->rules.written, 2, argv)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rep->rules.asked = rep->rules.written;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_hoody_ai_replica_rules_done(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL || (ngx_uint_t) arg != rep->rules.written) {
+        /* written again meanwhile, and read again */
+        return;
+    }
+
+    rep->rules.known = rep->rules.written;
+    rep->rules.generation++;
+    rep->rules.epoch.data = rep->rules.data;
+    rep->rules.epoch.len = 0;
+
+    if (reply->type == NGX_HTTP_HOODY_AI_REDIS_NIL) {
+        return;
+    }
+
+    if (reply->type != NGX_HTTP_HOODY_AI_REDIS_STRING
+        || reply->str.len > sizeof(rep->rules.data))
+    {
+        /* who has no rules may have no right to read it either */
+        ngx_http_hoody_ai_replica_warn(rep, NULL,
+                                       "rules:epoch cannot be read");
+        return;
+    }
+
+    rep->rules.epoch.len = reply->str.len;
+    ngx_memcpy(rep->rules.data, reply->str.data, reply->str.len);
 }
 
 
