@@ -1,7 +1,8 @@
 
 /*
- * The request body: read whole into memory, checked, its model known, edited
- * where the configuration says so.
+ * The request body: read whole into memory, checked, its model known.  What
+ * rules and configuration change in it is edited in (rules.c, plan.c and
+ * splice.c); if that could change what the check found, it is checked again.
  *
  * nginx reads; the request body filter below sees to it that nothing is
  * spooled.  Core writes a body to disk when its buffer is full, so a full
@@ -21,20 +22,20 @@
 
 static void ngx_http_hoody_ai_body_handler(ngx_http_request_t *r);
 static void ngx_http_hoody_ai_scan_handler(ngx_event_t *ev);
-static void ngx_http_hoody_ai_resume(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_scan_chain(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, size_t size);
 static ngx_int_t ngx_http_hoody_ai_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_scan_failed(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, enum hai_json_status st);
+static void ngx_http_hoody_ai_scan_wait(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_scanned(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_is_form(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_set_credential_of(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
-static ngx_int_t ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
-    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value);
-static ngx_int_t ngx_http_hoody_ai_splice(ngx_http_request_t *r,
-    uint64_t start, uint64_t end, ngx_str_t *text);
 static ngx_int_t ngx_http_hoody_ai_account(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, size_t n);
 static ngx_int_t ngx_http_hoody_ai_copy_body(ngx_http_request_t *r,
@@ -72,6 +73,20 @@ ngx_http_hoody_ai_precontent_handler(ngx_http_request_t *r)
 
     case NGX_HTTP_HOODY_AI_ADMITTED:
         break;
+
+    case NGX_HTTP_HOODY_AI_ASKING:
+
+        rc = ngx_http_hoody_ai_rules_go_on(r, ctx);
+
+        if (rc == NGX_AGAIN) {
+            return NGX_AGAIN;
+        }
+
+        if (ctx->state != NGX_HTTP_HOODY_AI_READY) {
+            return ngx_http_hoody_ai_refusals[ctx->reason].status;
+        }
+
+        return NGX_DECLINED;
 
     case NGX_HTTP_HOODY_AI_READY:
         return NGX_DECLINED;
@@ -212,27 +227,13 @@ static ngx_int_t
 ngx_http_hoody_ai_account(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
     size_t n)
 {
-    size_t                       share, limit;
-    ngx_http_hoody_ai_reason_e   reason;
-
-    limit = ngx_http_hoody_ai_worker.conf->body_memory;
+    ngx_http_hoody_ai_reason_e  reason;
 
     ctx->body_size += n;
-    ngx_http_hoody_ai_worker.body_memory += n;
 
-    share = ngx_http_hoody_ai_live_body_memory(ctx, n);
+    reason = ngx_http_hoody_ai_body_keep(ctx, n);
 
-    if (limit == 0) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_hoody_ai_worker.body_memory > limit) {
-        reason = NGX_HTTP_HOODY_AI_R_MEMORY;
-
-    } else if (share > limit / 4) {
-        reason = NGX_HTTP_HOODY_AI_R_MEMORY_SHARE;
-
-    } else {
+    if (reason == NGX_HTTP_HOODY_AI_OK) {
         return NGX_OK;
     }
 
@@ -243,17 +244,41 @@ ngx_http_hoody_ai_account(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx,
 }
 
 
+ngx_http_hoody_ai_reason_e
+ngx_http_hoody_ai_body_keep(ngx_http_hoody_ai_ctx_t *ctx, size_t n)
+{
+    size_t  share, limit;
+
+    limit = ngx_http_hoody_ai_worker.conf->body_memory;
+
+    ctx->kept += n;
+    ngx_http_hoody_ai_worker.body_memory += n;
+
+    share = ngx_http_hoody_ai_live_body_memory(ctx, n);
+
+    if (limit == 0) {
+        return NGX_HTTP_HOODY_AI_OK;
+    }
+
+    if (ngx_http_hoody_ai_worker.body_memory > limit) {
+        return NGX_HTTP_HOODY_AI_R_MEMORY;
+    }
+
+    return share > limit / 4 ? NGX_HTTP_HOODY_AI_R_MEMORY_SHARE
+                             : NGX_HTTP_HOODY_AI_OK;
+}
+
+
 void
 ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
 {
     ctx->bytes_in = ctx->body_size;
 
-    if (ctx->body_size) {
-        ngx_http_hoody_ai_worker.body_memory -= ctx->body_size;
+    if (ctx->kept) {
+        ngx_http_hoody_ai_worker.body_memory -= ctx->kept;
 
-        (void) ngx_http_hoody_ai_live_body_memory(ctx,
-                                                  -(ssize_t) ctx->body_size);
-        ctx->body_size = 0;
+        (void) ngx_http_hoody_ai_live_body_memory(ctx, -(ssize_t) ctx->kept);
+        ctx->kept = 0;
     }
 
     if (ctx->scan && ctx->scan->posted) {
@@ -383,23 +408,13 @@ ngx_http_hoody_ai_body_handler(ngx_http_request_t *r)
         r->request_body->bufs = ctx->copied;
     }
 
-    if (ngx_http_hoody_ai_start_scan(r, ctx) == NGX_AGAIN) {
-
-        /* a caller that hangs up is noticed when the answer is written */
-
-        r->read_event_handler = ngx_http_block_reading;
-        r->write_event_handler = ngx_http_request_empty_handler;
-
-        return;
+    if (ngx_http_hoody_ai_start_scan(r, ctx) != NGX_AGAIN) {
+        ngx_http_hoody_ai_resume(r);
     }
-
-    ngx_http_hoody_ai_resume(r);
 }
 
 
-/* lets the phases go on: the precontent handler acts on ctx->state */
-
-static void
+void
 ngx_http_hoody_ai_resume(ngx_http_request_t *r)
 {
     r->write_event_handler = ngx_http_core_run_phases;
@@ -408,17 +423,16 @@ ngx_http_hoody_ai_resume(ngx_http_request_t *r)
 
 
 /*
- * NGX_AGAIN: the scan goes on from the event loop.  Otherwise ctx->state says
- * whether the request is READY or what else.
+ * NGX_AGAIN: the scan goes on from the event loop, or the rule engine is
+ * asked.  Otherwise ctx->state says whether the request is READY or what else.
  */
 
 static ngx_int_t
 ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
-    size_t                size;
-    ngx_chain_t          *cl;
-    enum hai_body_kind    kind;
+    size_t        size;
+    ngx_chain_t  *cl;
 
     size = 0;
 
@@ -435,47 +449,71 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
         size += cl->buf->last - cl->buf->pos;
     }
 
-    kind = ctx->route->body;
+    switch (ctx->route->body) {
 
-    if (kind == HAI_BODY_NONE || (kind == HAI_BODY_OPTIONAL && size == 0)) {
+    case HAI_BODY_NONE:
 
         if (size) {
-            (void) ngx_http_hoody_ai_refuse(r, ctx,
-                                            NGX_HTTP_HOODY_AI_R_BODY);
-            return NGX_OK;
+            break;
         }
 
-        ctx->state = NGX_HTTP_HOODY_AI_READY;
-        return ngx_http_hoody_ai_set_credential_of(r, ctx);
+        return ngx_http_hoody_ai_rules_begin(r, ctx, NULL);
+
+    case HAI_BODY_OPTIONAL:
+
+        if (size == 0) {
+            return ngx_http_hoody_ai_rules_begin(r, ctx, NULL);
+        }
+
+        /* fall through */
+
+    case HAI_BODY_FORM:
+
+        if (ngx_http_hoody_ai_is_form(r)) {
+            return ngx_http_hoody_ai_rules_begin(r, ctx, NULL);
+        }
+
+        /* fall through */
+
+    case HAI_BODY_JSON:
+
+        if (size == 0) {
+            break;
+        }
+
+        return ngx_http_hoody_ai_scan_chain(r, ctx, size);
     }
 
-    if (kind != HAI_BODY_JSON && ngx_http_hoody_ai_is_form(r)) {
-        ctx->state = NGX_HTTP_HOODY_AI_READY;
-        return ngx_http_hoody_ai_set_credential_of(r, ctx);
-    }
+    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_BODY);
 
-    if (size == 0) {
-        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_BODY);
-        return NGX_OK;
-    }
+    return NGX_OK;
+}
 
+
+static ngx_int_t
+ngx_http_hoody_ai_scan_chain(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, size_t size)
+{
     ctx->state = NGX_HTTP_HOODY_AI_SCANNING;
     ctx->scan_chain = r->request_body->bufs;
     ctx->scan_pos = 0;
 
     if (size <= NGX_HTTP_HOODY_AI_SCAN_SLICE) {
 
-        ctx->scanner = ngx_http_hoody_ai_worker.scanner;
+        if (ctx->scanner == NULL) {
+            ctx->scanner = ngx_http_hoody_ai_worker.scanner;
+        }
+
         hai_json_reset(ctx->scanner);
 
-    } else {
-        ctx->scanner = hai_json_new();
+        return ngx_http_hoody_ai_scan(r, ctx);
+    }
+
+    if (ctx->scan == NULL) {
         ctx->scan = ngx_pcalloc(r->pool, sizeof(ngx_event_t));
 
-        if (ctx->scanner == NULL || ctx->scan == NULL) {
-            (void) ngx_http_hoody_ai_refuse(r, ctx,
-                                            NGX_HTTP_HOODY_AI_R_INTERNAL);
-            return NGX_OK;
+        if (ctx->scan == NULL) {
+            goto failed;
         }
 
         ctx->scan->handler = ngx_http_hoody_ai_scan_handler;
@@ -483,7 +521,26 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
         ctx->scan->log = r->connection->log;
     }
 
+    if (ctx->scanner == NULL
+        || ctx->scanner == ngx_http_hoody_ai_worker.scanner)
+    {
+        ctx->scanner = hai_json_new();
+
+        if (ctx->scanner == NULL) {
+            goto failed;
+        }
+
+    } else {
+        hai_json_reset(ctx->scanner);
+    }
+
     return ngx_http_hoody_ai_scan(r, ctx);
+
+failed:
+
+    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+
+    return NGX_OK;
 }
 
 
@@ -512,6 +569,7 @@ ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
         }
 
         if (left == 0) {
+            ngx_http_hoody_ai_scan_wait(r);
             ngx_post_event(ctx->scan, &ngx_posted_next_events);
             return NGX_AGAIN;
         }
@@ -529,19 +587,45 @@ ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
     }
 
     if (st != HAI_JSON_OK) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "hoody_ai: request body refused at byte %uL: %s",
-                      hai_json_error_offset(ctx->scanner),
-                      hai_json_strerror(st));
-
-        (void) ngx_http_hoody_ai_refuse(r, ctx,
-                                        st == HAI_JSON_NO_MEMORY
-                                          ? NGX_HTTP_HOODY_AI_R_INTERNAL
-                                          : NGX_HTTP_HOODY_AI_R_BODY);
-        return NGX_OK;
+        return ngx_http_hoody_ai_scan_failed(r, ctx, st);
     }
 
     return ngx_http_hoody_ai_scanned(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_scan_failed(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, enum hai_json_status st)
+{
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "hoody_ai: request body%s refused at byte %uL: %s",
+                  ctx->replaced ? " after the rules" : "",
+                  hai_json_error_offset(ctx->scanner), hai_json_strerror(st));
+
+    if (st == HAI_JSON_NO_MEMORY) {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+        return NGX_OK;
+    }
+
+    if (ctx->replaced) {
+        return ngx_http_hoody_ai_rules_failed(r, ctx,
+                                          NGX_HTTP_HOODY_AI_R_RULES_ANSWER);
+    }
+
+    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_BODY);
+
+    return NGX_OK;
+}
+
+
+/* a caller that hangs up is noticed when the answer is written */
+
+static void
+ngx_http_hoody_ai_scan_wait(ngx_http_request_t *r)
+{
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
 }
 
 
@@ -563,11 +647,10 @@ ngx_http_hoody_ai_scan_handler(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_http_hoody_ai_scan(r, ctx) == NGX_AGAIN) {
-        return;
+    if (ngx_http_hoody_ai_scan(r, ctx) != NGX_AGAIN) {
+        ngx_http_hoody_ai_resume(r);
     }
 
-    ngx_http_hoody_ai_resume(r);
     ngx_http_run_posted_requests(c);
 }
 
@@ -575,12 +658,29 @@ ngx_http_hoody_ai_scan_handler(ngx_event_t *ev)
 static ngx_int_t
 ngx_http_hoody_ai_scanned(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 {
-    const struct hai_json_facts   *facts;
+    const struct hai_json_facts  *facts;
+
+    facts = hai_json_facts(ctx->scanner);
+
+    if (ngx_http_hoody_ai_body_facts(r, ctx, facts) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    if (ctx->replaced) {
+        return ngx_http_hoody_ai_body_ready(r, ctx, facts, NULL);
+    }
+
+    return ngx_http_hoody_ai_rules_begin(r, ctx, facts);
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_body_facts(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts)
+{
     ngx_http_hoody_ai_loc_conf_t  *hlcf;
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
-
-    facts = hai_json_facts(ctx->scanner);
 
     if (!hlcf->stored
         && (facts->file_id
@@ -590,10 +690,11 @@ ngx_http_hoody_ai_scanned(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
                 && facts->top[HAI_KEY_PROMPT].type == '{')))
     {
         (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_STORED);
-        return NGX_OK;
+        return NGX_ERROR;
     }
 
     ctx->stream = facts->stream;
+    ctx->model.len = 0;
 
     if (facts->model_len) {
         ctx->model.data = ngx_pnalloc(r->pool, facts->model_len);
@@ -601,25 +702,66 @@ ngx_http_hoody_ai_scanned(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
         if (ctx->model.data == NULL) {
             (void) ngx_http_hoody_ai_refuse(r, ctx,
                                             NGX_HTTP_HOODY_AI_R_INTERNAL);
-            return NGX_OK;
+            return NGX_ERROR;
         }
 
         ctx->model.len = facts->model_len;
         ngx_memcpy(ctx->model.data, facts->model, facts->model_len);
     }
 
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_body_replaced(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ctx->replaced = 1;
+
+    return ngx_http_hoody_ai_scan_chain(r, ctx,
+                                     (size_t) r->headers_in.content_length_n);
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_body_ready(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts,
+    struct hai_edits *e)
+{
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
+
     ctx->state = NGX_HTTP_HOODY_AI_READY;
 
-    if (hlcf->model_prefix == NGX_HTTP_HOODY_AI_PREFIX_STRIP
-        && ctx->model.len
-        && ngx_http_hoody_ai_strip_prefix(r, ctx, &facts->top[HAI_KEY_MODEL])
-           != NGX_OK)
+    if (facts && ctx->model.len
+        && hlcf->model_prefix == NGX_HTTP_HOODY_AI_PREFIX_STRIP)
     {
-        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
-        return NGX_OK;
+        if (e == NULL) {
+            e = &ngx_http_hoody_ai_worker.edits;
+            hai_edits_reset(e);
+        }
+
+        if (ngx_http_hoody_ai_strip_prefix(r, ctx,
+                                           &facts->top[HAI_KEY_MODEL], e)
+            != NGX_OK)
+        {
+            goto failed;
+        }
+    }
+
+    if (e && e->n && ngx_http_hoody_ai_splice(r, e) != NGX_OK) {
+        goto failed;
     }
 
     return ngx_http_hoody_ai_set_credential_of(r, ctx);
+
+failed:
+
+    (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+
+    return NGX_OK;
 }
 
 
@@ -694,149 +836,6 @@ ngx_http_hoody_ai_set_credential_of(ngx_http_request_t *r,
                   "secret's name", &name);
 
     (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_NO_PROVIDER);
-
-    return NGX_OK;
-}
-
-
-/* "openai/gpt-4o" goes out as "gpt-4o" */
-
-static ngx_int_t
-ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
-    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value)
-{
-    u_char     *p, *last, *dst;
-    size_t      len;
-    ngx_str_t   text;
-
-    last = ctx->model.data + ctx->model.len;
-
-    p = ngx_strlchr(ctx->model.data, last, '/');
-
-    if (p == NULL || p == ctx->model.data || p + 1 == last) {
-        return NGX_OK;
-    }
-
-    p++;
-    len = last - p;
-
-    if (value->end - value->start == ctx->model.len + 2) {
-
-        /* nothing is escaped: the bytes before the name go */
-
-        ngx_str_null(&text);
-
-        return ngx_http_hoody_ai_splice(r, value->start + 1,
-                                        value->start + 1
-                                        + (p - ctx->model.data), &text);
-    }
-
-    /* the model holds no control characters (hai_json.h) */
-
-    text.data = ngx_pnalloc(r->pool, 2 * len + 2);
-    if (text.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    dst = text.data;
-    *dst++ = '"';
-
-    for ( /* void */ ; p < last; p++) {
-
-        if (*p == '"' || *p == '\\') {
-            *dst++ = '\\';
-        }
-
-        *dst++ = *p;
-    }
-
-    *dst++ = '"';
-    text.len = dst - text.data;
-
-    return ngx_http_hoody_ai_splice(r, value->start, value->end, &text);
-}
-
-
-/*
- * Replaces the bytes [start, end) of the body by text: the chain gets new
- * buffers that point into the old ones, no other byte is copied or changed.
- */
-
-static ngx_int_t
-ngx_http_hoody_ai_splice(ngx_http_request_t *r, uint64_t start, uint64_t end,
-    ngx_str_t *text)
-{
-    off_t         size;
-    u_char       *p, *last;
-    uint64_t      pos, next;
-    ngx_buf_t    *b, *src;
-    ngx_uint_t    i, done;
-    ngx_chain_t  *cl, *in, *out, **ll;
-
-    out = NULL;
-    ll = &out;
-    pos = 0;
-    size = 0;
-    done = (text->len == 0);
-
-    for (in = r->request_body->bufs; in; in = in->next) {
-
-        src = in->buf;
-        next = pos + (src->last - src->pos);
-
-        /* what stays: before start, then the text, then from end on */
-
-        for (i = 0; i < 3; i++) {
-
-            if (i == 0 && pos < start) {
-                p = src->pos;
-                last = src->pos + (ngx_min(next, start) - pos);
-
-            } else if (i == 1 && !done && next >= start) {
-                p = text->data;
-                last = text->data + text->len;
-                done = 1;
-
-            } else if (i == 2 && next > end) {
-                p = src->pos + (ngx_max(pos, end) - pos);
-                last = src->last;
-
-            } else {
-                continue;
-            }
-
-            if (p == last) {
-                /* core's mark of the end of a chunked body */
-                continue;
-            }
-
-            b = ngx_calloc_buf(r->pool);
-            cl = ngx_alloc_chain_link(r->pool);
-
-            if (b == NULL || cl == NULL) {
-                return NGX_ERROR;
-            }
-
-            b->start = p;
-            b->pos = p;
-            b->last = last;
-            b->end = last;
-            b->memory = 1;
-
-            cl->buf = b;
-            *ll = cl;
-            ll = &cl->next;
-
-            size += last - p;
-        }
-
-        pos = next;
-    }
-
-    *ll = NULL;
-
-    r->request_body->bufs = out;
-    r->headers_in.content_length_n = size;
 
     return NGX_OK;
 }

@@ -26,6 +26,9 @@ static ngx_int_t ngx_http_hoody_ai_error_json(ngx_http_request_t *r,
 #define NGX_HTTP_HOODY_AI_M_REGISTRY                                          \
     "The gateway cannot check access at the moment. Try again shortly."
 
+#define NGX_HTTP_HOODY_AI_M_RULES                                             \
+    "The gateway cannot apply its rules at the moment. Try again shortly."
+
 #define NGX_HTTP_HOODY_AI_M_PROVIDER                                          \
     "The provider cannot be reached."
 
@@ -83,6 +86,19 @@ const ngx_http_hoody_ai_refusal_t  ngx_http_hoody_ai_refusals[] = {
     row(429, "rate_limited", "body_memory_share",
         "This container has too many request bodies under way. Try again "
         "shortly."),
+
+    row(403, "blocked_by_rule", "blocked_by_rule",
+        "A rule of this gateway does not allow the request."),
+    row(400, "invalid_body", "rules_shape",
+        "The request body has no place for what a rule of this gateway adds."),
+    row(503, "rules_unavailable", "rules_unavailable",
+        NGX_HTTP_HOODY_AI_M_RULES),
+    row(503, "rules_unavailable", "rules_timeout",
+        NGX_HTTP_HOODY_AI_M_RULES),
+    row(503, "rules_unavailable", "rules_answer",
+        NGX_HTTP_HOODY_AI_M_RULES),
+    row(503, "rules_unavailable", "rules_epoch",
+        NGX_HTTP_HOODY_AI_M_RULES),
 
     row(403, "access_revoked", "access_revoked",
         "Access was taken away while the request was running."),
@@ -210,7 +226,7 @@ ngx_http_hoody_ai_error_type(ngx_uint_t status, ngx_uint_t anthropic)
 }
 
 
-/* no text in it comes from the request: nothing has to be escaped */
+/* a text that does not come from here is escaped already */
 
 static ngx_int_t
 ngx_http_hoody_ai_error_json(ngx_http_request_t *r,
@@ -220,14 +236,15 @@ ngx_http_hoody_ai_error_json(ngx_http_request_t *r,
     char                               *type;
     size_t                              size;
     u_char                             *p, *last;
-    ngx_str_t                           id;
+    ngx_str_t                           id, message;
     const ngx_http_hoody_ai_refusal_t  *rf;
 
     rf = &ngx_http_hoody_ai_refusals[ctx->reason];
     type = ngx_http_hoody_ai_error_type(status, ctx->anthropic);
+    message = ctx->error_message.len ? ctx->error_message : rf->message;
 
     size = ngx_strlen(before) + ngx_strlen(after) + ngx_strlen(type)
-           + rf->message.len + rf->code.len
+           + message.len + rf->code.len
            + NGX_HTTP_HOODY_AI_REQUEST_ID_LEN + 128;
 
     p = ngx_pnalloc(r->pool, size);
@@ -245,13 +262,13 @@ ngx_http_hoody_ai_error_json(ngx_http_request_t *r,
         p = ngx_slprintf(p, last,
                          "%s{\"type\":\"error\",\"error\":{\"type\":\"%s\","
                          "\"message\":\"%V\"},\"request_id\":\"%V\"}%s",
-                         before, type, &rf->message, &id, after);
+                         before, type, &message, &id, after);
 
     } else {
         p = ngx_slprintf(p, last,
                          "%s{\"error\":{\"message\":\"%V\",\"type\":\"%s\","
                          "\"param\":null,\"code\":\"%V\"}}%s",
-                         before, &rf->message, type, &rf->code, after);
+                         before, &message, type, &rf->code, after);
     }
 
     out->len = p - out->data;
@@ -264,6 +281,11 @@ ngx_int_t
 ngx_http_hoody_ai_error_body(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, ngx_str_t *body)
 {
+    if (ctx->error_json.len) {
+        *body = ctx->error_json;
+        return NGX_OK;
+    }
+
     return ngx_http_hoody_ai_error_json(r, ctx, r->headers_out.status, "", "",
                                         body);
 }

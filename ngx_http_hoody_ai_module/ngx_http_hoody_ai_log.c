@@ -50,7 +50,6 @@ typedef struct {
 
 static ngx_int_t ngx_http_hoody_ai_stream_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hoody_ai_log_handler(ngx_http_request_t *r);
-static uint64_t ngx_http_hoody_ai_clock(void);
 static void ngx_http_hoody_ai_log_overhead(ngx_http_hoody_ai_slot_t *slot,
     ngx_uint_t spent);
 static void ngx_http_hoody_ai_log_series(ngx_http_request_t *r,
@@ -198,7 +197,7 @@ ngx_http_hoody_ai_log_start(ngx_cycle_t *cycle)
 }
 
 
-static uint64_t
+uint64_t
 ngx_http_hoody_ai_clock(void)
 {
     struct timespec  ts;
@@ -244,7 +243,7 @@ ngx_http_hoody_ai_timed_access(ngx_http_request_t *r)
  * The precontent handler runs the later phases from within itself when the
  * whole body is there already; the work then ends where the handler is called
  * again.  The request may be gone when the first call returns.  A body that
- * is waited for is not timed.
+ * is waited for is not timed, and neither is the rule engine.
  */
 
 ngx_int_t
@@ -265,7 +264,10 @@ ngx_http_hoody_ai_timed_precontent(ngx_http_request_t *r)
         ngx_http_hoody_ai_timed = NULL;
     }
 
-    if (!ctx->sampled || ctx->state != NGX_HTTP_HOODY_AI_ADMITTED) {
+    if (!ctx->sampled
+        || (ctx->state != NGX_HTTP_HOODY_AI_ADMITTED
+            && ctx->state != NGX_HTTP_HOODY_AI_ASKING))
+    {
         return ngx_http_hoody_ai_precontent_handler(r);
     }
 
@@ -274,9 +276,28 @@ ngx_http_hoody_ai_timed_precontent(ngx_http_request_t *r)
 
     rc = ngx_http_hoody_ai_precontent_handler(r);
 
+    if (rc == NGX_DECLINED && ctx == ngx_http_hoody_ai_timed) {
+
+        /* it was asked about, and goes on from here */
+
+        ctx->overhead += ngx_http_hoody_ai_clock()
+                         - ngx_http_hoody_ai_timed_since;
+    }
+
     ngx_http_hoody_ai_timed = NULL;
 
     return rc;
+}
+
+
+void
+ngx_http_hoody_ai_log_pause(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    if (ctx == ngx_http_hoody_ai_timed) {
+        ctx->overhead += ngx_http_hoody_ai_clock()
+                         - ngx_http_hoody_ai_timed_since;
+        ngx_http_hoody_ai_timed = NULL;
+    }
 }
 
 

@@ -25,6 +25,9 @@
 
 #define NGX_HTTP_HOODY_AI_HEADER_BUFFER  2048
 
+/* bytes that the changes of one body may insert */
+#define NGX_HTTP_HOODY_AI_EDITS_TEXT  (8 * 1024 * 1024)
+
 
 static void *ngx_http_hoody_ai_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_hoody_ai_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -37,8 +40,6 @@ static ngx_int_t ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
 static ngx_int_t ngx_http_hoody_ai_check_listeners(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
-static ngx_module_t *ngx_http_hoody_ai_find_module(ngx_conf_t *cf,
-    char *name);
 static char *ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_hoody_ai_set_server(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -101,6 +102,13 @@ static ngx_command_t  ngx_http_hoody_ai_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_hoody_ai_loc_conf_t, stored),
+      NULL },
+
+    { ngx_string("hoody_ai_rules"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_hoody_ai_set_rules,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
       NULL },
 
     { ngx_string("hoody_ai_model_prefix"),
@@ -226,6 +234,7 @@ ngx_http_hoody_ai_ctx_cleanup(void *data)
 {
     ngx_http_hoody_ai_ctx_t  *ctx = data;
 
+    ngx_http_hoody_ai_rules_cleanup(ctx);
     ngx_http_hoody_ai_body_cleanup(ctx);
     ngx_http_hoody_ai_live_remove(ctx);
     ngx_http_hoody_ai_upstream_cleanup(ctx);
@@ -330,12 +339,14 @@ ngx_http_hoody_ai_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     hlcf->secret = NULL;
+     *     hlcf->rules_location = NULL;
      *     hlcf->prefix = { 0, NULL };
      *     hlcf->listener_container = { 0, NULL };
      */
 
     hlcf->enable = NGX_CONF_UNSET;
     hlcf->stored = NGX_CONF_UNSET;
+    hlcf->rules = NGX_CONF_UNSET_PTR;
     hlcf->credential = NGX_CONF_UNSET_PTR;
     hlcf->insecure = NGX_CONF_UNSET;
     hlcf->model_prefix = NGX_CONF_UNSET_UINT;
@@ -377,6 +388,7 @@ ngx_http_hoody_ai_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->enable, prev->enable, 0);
     ngx_conf_merge_value(conf->stored, prev->stored, 0);
+    ngx_conf_merge_ptr_value(conf->rules, prev->rules, NULL);
     ngx_conf_merge_uint_value(conf->model_prefix, prev->model_prefix,
                               NGX_HTTP_HOODY_AI_PREFIX_KEEP);
     ngx_conf_merge_off_value(conf->max_body, prev->max_body,
@@ -490,9 +502,7 @@ ngx_http_hoody_ai_check_location(ngx_conf_t *cf,
 }
 
 
-/* finds a module that this one does not link to; NULL: not in this nginx */
-
-static ngx_module_t *
+ngx_module_t *
 ngx_http_hoody_ai_find_module(ngx_conf_t *cf, char *name)
 {
     ngx_uint_t  i;
@@ -1024,7 +1034,8 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
     }
 
     if (ngx_http_hoody_ai_check_proxy(cf, hmcf) != NGX_OK
-        || ngx_http_hoody_ai_check_listeners(cf, hmcf) != NGX_OK)
+        || ngx_http_hoody_ai_check_listeners(cf, hmcf) != NGX_OK
+        || ngx_http_hoody_ai_check_rules(cf, hmcf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -1060,7 +1071,8 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
     ngx_http_top_request_body_filter = ngx_http_hoody_ai_request_body_filter;
 
     if (ngx_http_hoody_ai_log_init(cf) != NGX_OK
-        || ngx_http_hoody_ai_filter_init(cf) != NGX_OK)
+        || ngx_http_hoody_ai_filter_init(cf) != NGX_OK
+        || ngx_http_hoody_ai_capture_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -1135,7 +1147,14 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    hai_edits_init(&ngx_http_hoody_ai_worker.edits,
+                   NGX_HTTP_HOODY_AI_EDITS_TEXT);
+
     ngx_http_hoody_ai_live_init();
+
+    if (ngx_http_hoody_ai_plan_init() != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_http_hoody_ai_worker.replica = ngx_http_hoody_ai_replica_start(cycle,
                                              &hmcf->redis, &hmcf->server,
@@ -1152,6 +1171,7 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
 {
+    ngx_http_hoody_ai_plan_done();
     ngx_http_hoody_ai_zone_stop(cycle);
 
     if (ngx_http_hoody_ai_worker.replica) {
@@ -1160,6 +1180,8 @@ ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
     }
 
     ngx_http_hoody_ai_live_done();
+
+    hai_edits_free(&ngx_http_hoody_ai_worker.edits);
 
     hai_json_free(ngx_http_hoody_ai_worker.scanner);
     ngx_http_hoody_ai_worker.scanner = NULL;

@@ -6,7 +6,8 @@
  * in the context:
  *
  *     access      identity.c, access.c    WAITING -> ADMITTED
- *     precontent  body.c                  ADMITTED -> READING -> READY
+ *     precontent  body.c                  ADMITTED -> READING -> SCANNING
+ *                 rules.c, plan.c         SCANNING -> ASKING -> READY
  *     content     nginx's proxy; upstream.c adds the key   READY -> SENT
  *     filters     filter.c, error.c
  *     end         revoke.c may end it in any state; log.c accounts
@@ -21,6 +22,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include <hai_edit.h>
 #include <hai_identity.h>
 #include <hai_json.h>
 #include <hai_mask.h>
@@ -72,6 +74,12 @@ typedef enum {
     NGX_HTTP_HOODY_AI_R_STORED,
     NGX_HTTP_HOODY_AI_R_MEMORY,
     NGX_HTTP_HOODY_AI_R_MEMORY_SHARE,
+    NGX_HTTP_HOODY_AI_R_BLOCKED,
+    NGX_HTTP_HOODY_AI_R_SHAPE,
+    NGX_HTTP_HOODY_AI_R_RULES,
+    NGX_HTTP_HOODY_AI_R_RULES_TIMEOUT,
+    NGX_HTTP_HOODY_AI_R_RULES_ANSWER,
+    NGX_HTTP_HOODY_AI_R_RULES_EPOCH,
     NGX_HTTP_HOODY_AI_R_REVOKED,
     NGX_HTTP_HOODY_AI_R_UNVERIFIED,
     NGX_HTTP_HOODY_AI_R_ANSWER,
@@ -125,12 +133,23 @@ typedef struct {
 } ngx_http_hoody_ai_main_conf_t;
 
 
+/* "hoody_ai_rules" */
+
+typedef struct {
+    ngx_str_t                        uri;
+    ngx_msec_t                       timeout;
+    ngx_flag_t                       pass;      /* on_error=pass */
+} ngx_http_hoody_ai_rules_conf_t;
+
+
 typedef struct {
     ngx_flag_t                       enable;
     ngx_flag_t                       stored;
+    ngx_http_hoody_ai_rules_conf_t  *rules;         /* NULL: off */
     ngx_http_complex_value_t        *credential;    /* NULL: none */
     ngx_http_hoody_ai_secret_t      *secret;        /* constant credential */
     ngx_flag_t                       insecure;
+    ngx_http_core_loc_conf_t        *rules_location;
     ngx_uint_t                       model_prefix;
     off_t                            max_body;
     ngx_msec_t                       wait;
@@ -143,6 +162,29 @@ typedef struct {
 #define NGX_HTTP_HOODY_AI_PREFIX_STRIP  1
 
 
+/* what the rule engine is asked, and what came of it (metrics) */
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_ASK_PLAN = 0,
+    NGX_HTTP_HOODY_AI_ASK_BODY,
+    NGX_HTTP_HOODY_AI_ASKS
+} ngx_http_hoody_ai_question_e;
+
+typedef enum {
+    NGX_HTTP_HOODY_AI_Q_UNCHANGED = 0,
+    NGX_HTTP_HOODY_AI_Q_CHANGED,
+    NGX_HTTP_HOODY_AI_Q_PLAN,
+    NGX_HTTP_HOODY_AI_Q_BLOCKED,
+    NGX_HTTP_HOODY_AI_Q_SHAPE,
+    NGX_HTTP_HOODY_AI_Q_EPOCH,
+    NGX_HTTP_HOODY_AI_Q_TIMEOUT,
+    NGX_HTTP_HOODY_AI_Q_UNAVAILABLE,
+    NGX_HTTP_HOODY_AI_Q_UNUSABLE,
+    NGX_HTTP_HOODY_AI_Q_CANCELED,
+    NGX_HTTP_HOODY_AI_QS
+} ngx_http_hoody_ai_outcome_e;
+
+
 /* who moves on: see each line */
 
 typedef enum {
@@ -150,6 +192,7 @@ typedef enum {
     NGX_HTTP_HOODY_AI_ADMITTED,      /* body.c, when reading begins */
     NGX_HTTP_HOODY_AI_READING,       /* body.c, when the body is complete */
     NGX_HTTP_HOODY_AI_SCANNING,      /* body.c, when the scan is complete */
+    NGX_HTTP_HOODY_AI_ASKING,        /* rules.c, with the engine's answer */
     NGX_HTTP_HOODY_AI_READY,         /* upstream.c, at peer.init */
     NGX_HTTP_HOODY_AI_SENT,          /* filter.c, with the response header */
     NGX_HTTP_HOODY_AI_STREAMING,     /* until the request ends */
@@ -160,6 +203,7 @@ typedef enum {
 typedef struct ngx_http_hoody_ai_zone_s  ngx_http_hoody_ai_zone_t;
 typedef struct ngx_http_hoody_ai_slot_s  ngx_http_hoody_ai_slot_t;
 typedef struct ngx_http_hoody_ai_live_s  ngx_http_hoody_ai_live_t;
+typedef struct ngx_http_hoody_ai_ask_s   ngx_http_hoody_ai_ask_t;
 typedef struct ngx_http_hoody_ai_ctx_s   ngx_http_hoody_ai_ctx_t;
 
 
@@ -206,7 +250,8 @@ struct ngx_http_hoody_ai_ctx_s {
     const struct hai_route          *route;
     ngx_str_t                        path;     /* relative to the prefix */
     ngx_str_t                        model;
-    size_t                           body_size;
+    size_t                           body_size; /* as received */
+    size_t                           kept;      /* counted in body memory */
     ngx_chain_t                     *scan_chain;
     off_t                            scan_pos;
     struct hai_json                 *scanner;
@@ -214,6 +259,7 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_chain_t                     *copied;   /* HTTP/2: our own blocks */
     ngx_chain_t                    **copied_last;
     ngx_buf_t                       *copy_buf;
+    ngx_http_hoody_ai_ask_t         *ask;      /* rules.c; NULL: not asked */
     ngx_http_hoody_ai_secret_t      *secret;
     ngx_http_hoody_ai_peer_t        *peer;
 
@@ -228,6 +274,8 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_chain_t                     *spent;    /* core's, not given back */
     struct hai_sse                   sse;
     struct hai_usage_scan           *usage;
+    ngx_str_t                        error_message; /* as JSON has it */
+    ngx_str_t                        error_json;    /* instead of ours */
     ngx_str_t                        error_body;
     off_t                            bytes_out;
     ngx_msec_t                       started;
@@ -255,6 +303,7 @@ struct ngx_http_hoody_ai_ctx_s {
     unsigned                         counted:1;    /* as an open stream */
     unsigned                         sampled:1;    /* overhead was measured */
     unsigned                         copy_body:1;
+    unsigned                         replaced:1;  /* the rules' body */
 };
 
 
@@ -267,6 +316,7 @@ typedef struct {
     ngx_http_hoody_ai_main_conf_t   *conf;
     ngx_http_hoody_ai_replica_t     *replica;
     struct hai_json                 *scanner;  /* for bodies done in one go */
+    struct hai_edits                 edits;    /* used and left in one go */
     ngx_http_hoody_ai_zone_t        *zone;
     ngx_http_hoody_ai_slot_t        *slot;     /* of the zone, ours */
     size_t                           body_memory;
@@ -278,6 +328,8 @@ extern ngx_http_hoody_ai_worker_t  ngx_http_hoody_ai_worker;
 
 /* ngx_http_hoody_ai_module.c */
 
+/* finds a module that this one does not link to; NULL: not in this nginx */
+ngx_module_t *ngx_http_hoody_ai_find_module(ngx_conf_t *cf, char *name);
 ngx_http_hoody_ai_ctx_t *ngx_http_hoody_ai_get_ctx(ngx_http_request_t *r);
 void ngx_http_hoody_ai_ctx_cleanup(void *data);
 
@@ -311,6 +363,77 @@ ngx_int_t ngx_http_hoody_ai_request_body_filter(ngx_http_request_t *r,
 extern ngx_http_request_body_filter_pt
     ngx_http_hoody_ai_next_request_body_filter;
 void ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+
+/* another body is in place of the caller's: scans it, then it is ready */
+ngx_int_t ngx_http_hoody_ai_body_replaced(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+
+/*
+ * The last step: the body and what "e" (NULL: nothing) still changes in it,
+ * the model without its prefix, the credential.
+ */
+ngx_int_t ngx_http_hoody_ai_body_ready(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts,
+    struct hai_edits *e);
+
+/* takes over what a scan found */
+ngx_int_t ngx_http_hoody_ai_body_facts(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts);
+
+/* lets the phases go on: the precontent handler acts on ctx->state */
+void ngx_http_hoody_ai_resume(ngx_http_request_t *r);
+
+/* counts n bytes more that the request keeps in memory; the reason if they
+   are too many */
+ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_body_keep(
+    ngx_http_hoody_ai_ctx_t *ctx, size_t n);
+
+
+/* ngx_http_hoody_ai_splice.c */
+
+/*
+ * Applies sorted edits to the request body; their texts have to live as long
+ * as the request.
+ */
+ngx_int_t ngx_http_hoody_ai_splice(ngx_http_request_t *r, struct hai_edits *e);
+ngx_int_t ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value,
+    struct hai_edits *e);
+
+
+/* ngx_http_hoody_ai_rules_conf.c */
+
+char *ngx_http_hoody_ai_set_rules(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_hoody_ai_check_rules(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf);
+
+
+/* ngx_http_hoody_ai_capture.c */
+
+/* has to come after filter_init(): a question's answer stops before it */
+ngx_int_t ngx_http_hoody_ai_capture_init(ngx_conf_t *cf);
+
+
+/* ngx_http_hoody_ai_rules.c */
+
+/* facts: NULL without a JSON body */
+ngx_int_t ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts);
+/* while ASKING.  NGX_AGAIN: it is still, or SCANNING */
+ngx_int_t ngx_http_hoody_ai_rules_go_on(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+ngx_int_t ngx_http_hoody_ai_rules_failed(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_http_hoody_ai_reason_e reason);
+void ngx_http_hoody_ai_rules_stop(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+void ngx_http_hoody_ai_rules_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
+
+
+/* ngx_http_hoody_ai_plan.c */
+
+ngx_int_t ngx_http_hoody_ai_plan_init(void);
+void ngx_http_hoody_ai_plan_done(void);
 
 
 /* ngx_http_hoody_ai_upstream.c */
@@ -379,6 +502,10 @@ void ngx_http_hoody_ai_log_publish(void);
 void ngx_http_hoody_ai_log_tick(void);
 ngx_int_t ngx_http_hoody_ai_timed_access(ngx_http_request_t *r);
 ngx_int_t ngx_http_hoody_ai_timed_precontent(ngx_http_request_t *r);
+/* the request waits: what passes until its handler is called is not ours */
+void ngx_http_hoody_ai_log_pause(ngx_http_hoody_ai_ctx_t *ctx);
+/* nanoseconds */
+uint64_t ngx_http_hoody_ai_clock(void);
 
 
 /* ngx_http_hoody_ai_event.c */

@@ -9,6 +9,7 @@
  *     WAITING      the phases go on, the access handler answers
  *     ADMITTED ..
  *     SCANNING     403; the rest of the body is not read
+ *     ASKING       the engine's connection is closed, the phases answer
  *     READY, SENT  the provider's connection is closed, 403
  *     STREAMING    filter.c: a typed last event, or the connection is cut
  */
@@ -386,6 +387,12 @@ ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx)
         ngx_http_hoody_ai_upstream_close(r);
 
         ngx_http_finalize_request(r, ngx_http_hoody_ai_filter_cut(r, ctx));
+        return;
+    }
+
+    if (ctx->state == NGX_HTTP_HOODY_AI_ASKING) {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_REVOKED);
+        ngx_http_hoody_ai_rules_stop(r, ctx);
         return;
     }
 

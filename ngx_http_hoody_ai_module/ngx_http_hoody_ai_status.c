@@ -17,7 +17,7 @@
 #define NGX_HTTP_HOODY_AI_STATUS_FIXED   16384
 
 /* metrics that each worker has */
-#define NGX_HTTP_HOODY_AI_STATUS_WORKER  10
+#define NGX_HTTP_HOODY_AI_STATUS_WORKER  12
 
 
 typedef struct {
@@ -52,10 +52,17 @@ static void ngx_http_hoody_ai_status_text_workers(
     ngx_http_hoody_ai_status_t *st);
 static void ngx_http_hoody_ai_status_text_events(
     ngx_http_hoody_ai_status_t *st);
+static void ngx_http_hoody_ai_status_text_rules(
+    ngx_http_hoody_ai_status_t *st);
+static void ngx_http_hoody_ai_status_histogram(ngx_http_hoody_ai_status_t *st,
+    char *name, const ngx_http_hoody_ai_bucket_t *bucket, ngx_uint_t n,
+    ngx_atomic_t *count, ngx_atomic_uint_t sum);
 static void ngx_http_hoody_ai_status_json(ngx_http_hoody_ai_status_t *st);
 static void ngx_http_hoody_ai_status_json_series(
     ngx_http_hoody_ai_status_t *st);
 static void ngx_http_hoody_ai_status_json_workers(
+    ngx_http_hoody_ai_status_t *st);
+static void ngx_http_hoody_ai_status_json_rules(
     ngx_http_hoody_ai_status_t *st);
 static void ngx_http_hoody_ai_status_put(ngx_http_hoody_ai_status_t *st,
     const char *fmt, ...);
@@ -71,6 +78,19 @@ static char  *ngx_http_hoody_ai_classes[NGX_HTTP_HOODY_AI_CLASSES] = {
 
 static char  *ngx_http_hoody_ai_drops[NGX_HTTP_HOODY_AI_DROPS] = {
     "ring_full", "refused", "broken"
+};
+
+
+static char  *ngx_http_hoody_ai_asks[NGX_HTTP_HOODY_AI_ASKS] = {
+    "plan", "body"
+};
+
+
+/* in the order of ngx_http_hoody_ai_outcome_e */
+
+static char  *ngx_http_hoody_ai_outcomes[NGX_HTTP_HOODY_AI_QS] = {
+    "unchanged", "changed", "plan", "blocked", "invalid_body", "other_epoch",
+    "timeout", "unavailable", "unusable", "canceled"
 };
 
 
@@ -98,6 +118,10 @@ static ngx_http_hoody_ai_metric_t  ngx_http_hoody_ai_worker_gauges[] = {
       offsetof(ngx_http_hoody_ai_slot_t, memory) },
     { "events_connected", "Is the connection for events up?",
       offsetof(ngx_http_hoody_ai_slot_t, events_connected) },
+    { "rules_plans", "Plans of the rules that the worker keeps.",
+      offsetof(ngx_http_hoody_ai_slot_t, plans) },
+    { "rules_plans_memory_bytes", "Memory of the worker's kept plans.",
+      offsetof(ngx_http_hoody_ai_slot_t, plans_memory) },
     { NULL, NULL, 0 }
 };
 
@@ -306,7 +330,9 @@ ngx_http_hoody_ai_status_size(ngx_http_hoody_ai_status_t *st)
     ngx_uint_t    i, j, n;
     ngx_atomic_t *value;
 
-    n = NGX_HTTP_HOODY_AI_R_COUNT + NGX_HTTP_HOODY_AI_BUCKETS;
+    n = NGX_HTTP_HOODY_AI_R_COUNT + NGX_HTTP_HOODY_AI_BUCKETS
+        + NGX_HTTP_HOODY_AI_RULES_BUCKETS
+        + NGX_HTTP_HOODY_AI_ASKS * NGX_HTTP_HOODY_AI_QS;
 
     for (i = 0; i <= NGX_HTTP_HOODY_AI_STATUS_MAX
                      - NGX_HTTP_HOODY_AI_STATUS_MIN; i++)
@@ -402,7 +428,7 @@ ngx_http_hoody_ai_status_age(ngx_http_hoody_ai_slot_t *slot)
 static void
 ngx_http_hoody_ai_status_text(ngx_http_hoody_ai_status_t *st)
 {
-    ngx_uint_t  i, n;
+    ngx_uint_t  i;
 
     ngx_http_hoody_ai_head(st, "build_info", "gauge",
                            "The module's version; always 1.");
@@ -460,27 +486,92 @@ ngx_http_hoody_ai_status_text(ngx_http_hoody_ai_status_t *st)
                            "Time in access and body checks, one request of "
                            "16 is timed.");
 
-    n = 0;
+    ngx_http_hoody_ai_status_histogram(st, "overhead_seconds",
+                                       ngx_http_hoody_ai_buckets,
+                                       NGX_HTTP_HOODY_AI_BUCKETS,
+                                       st->sum.overhead,
+                                       st->sum.overhead_sum);
 
-    for (i = 0; i < NGX_HTTP_HOODY_AI_BUCKETS; i++) {
-        n += st->sum.overhead[i];
-
-        ngx_http_hoody_ai_status_put(st,
-                     "hoody_ai_overhead_seconds_bucket{le=\"%s\"} %ui\n",
-                     ngx_http_hoody_ai_buckets[i].le, n);
-    }
-
-    n += st->sum.overhead[NGX_HTTP_HOODY_AI_BUCKETS];
-
-    ngx_http_hoody_ai_status_put(st,
-                     "hoody_ai_overhead_seconds_bucket{le=\"+Inf\"} %ui\n"
-                     "hoody_ai_overhead_seconds_sum %uA.%09uA\n"
-                     "hoody_ai_overhead_seconds_count %ui\n", n,
-                     st->sum.overhead_sum / 1000000000,
-                     st->sum.overhead_sum % 1000000000, n);
-
+    ngx_http_hoody_ai_status_text_rules(st);
     ngx_http_hoody_ai_status_text_workers(st);
     ngx_http_hoody_ai_status_text_events(st);
+}
+
+
+/* n buckets and one beyond; nanoseconds */
+
+static void
+ngx_http_hoody_ai_status_histogram(ngx_http_hoody_ai_status_t *st, char *name,
+    const ngx_http_hoody_ai_bucket_t *bucket, ngx_uint_t n,
+    ngx_atomic_t *count, ngx_atomic_uint_t sum)
+{
+    ngx_uint_t  i, below;
+
+    below = 0;
+
+    for (i = 0; i < n; i++) {
+        below += count[i];
+
+        ngx_http_hoody_ai_status_put(st,
+                                     "hoody_ai_%s_bucket{le=\"%s\"} %ui\n",
+                                     name, bucket[i].le, below);
+    }
+
+    below += count[n];
+
+    ngx_http_hoody_ai_status_put(st,
+                                 "hoody_ai_%s_bucket{le=\"+Inf\"} %ui\n"
+                                 "hoody_ai_%s_sum %uA.%09uA\n"
+                                 "hoody_ai_%s_count %ui\n",
+                                 name, below, name, sum / 1000000000,
+                                 sum % 1000000000, name, below);
+}
+
+
+static void
+ngx_http_hoody_ai_status_text_rules(ngx_http_hoody_ai_status_t *st)
+{
+    ngx_uint_t  i, j;
+
+    ngx_http_hoody_ai_head(st, "rules_questions_total", "counter",
+                           "Questions to the rule engine.");
+
+    for (i = 0; i < NGX_HTTP_HOODY_AI_ASKS; i++) {
+        for (j = 0; j < NGX_HTTP_HOODY_AI_QS; j++) {
+            ngx_http_hoody_ai_status_put(st,
+                                   "hoody_ai_rules_questions_total{ask=\"%s\","
+                                   "outcome=\"%s\"} %uA\n",
+                                   ngx_http_hoody_ai_asks[i],
+                                   ngx_http_hoody_ai_outcomes[j],
+                                   st->sum.rules_questions[i][j]);
+        }
+    }
+
+    ngx_http_hoody_ai_head(st, "rules_question_seconds", "histogram",
+                           "Time from a question to its answer.");
+
+    ngx_http_hoody_ai_status_histogram(st, "rules_question_seconds",
+                                       ngx_http_hoody_ai_rules_buckets,
+                                       NGX_HTTP_HOODY_AI_RULES_BUCKETS,
+                                       st->sum.rules_time,
+                                       st->sum.rules_time_sum);
+
+    ngx_http_hoody_ai_head(st, "rules_passed_total", "counter",
+                           "Requests that went on without rules: "
+                           "on_error=pass.");
+    ngx_http_hoody_ai_status_put(st, "hoody_ai_rules_passed_total %uA\n",
+                                 st->sum.rules_passed);
+
+    ngx_http_hoody_ai_head(st, "rules_plans_used_total", "counter",
+                           "Requests that a kept plan was found for.");
+    ngx_http_hoody_ai_status_put(st, "hoody_ai_rules_plans_used_total %uA\n",
+                                 st->sum.plans_used);
+
+    ngx_http_hoody_ai_head(st, "rules_plans_dropped_total", "counter",
+                           "Plans dropped, for a change or for room.");
+    ngx_http_hoody_ai_status_put(st,
+                                 "hoody_ai_rules_plans_dropped_total %uA\n",
+                                 st->sum.plans_dropped);
 }
 
 
@@ -723,8 +814,12 @@ ngx_http_hoody_ai_status_json(ngx_http_hoody_ai_status_t *st)
 
     ngx_http_hoody_ai_status_json_workers(st);
 
+    ngx_http_hoody_ai_status_put(st, "],");
+
+    ngx_http_hoody_ai_status_json_rules(st);
+
     ngx_http_hoody_ai_status_put(st,
-                                 "],\"events\":{\"queued\":%uA,"
+                                 ",\"events\":{\"queued\":%uA,"
                                  "\"written\":%uA,\"dropped\":{",
                                  st->sum.events_queued,
                                  st->sum.events_written);
@@ -827,9 +922,58 @@ ngx_http_hoody_ai_status_json_workers(ngx_http_hoody_ai_status_t *st)
 
         ngx_http_hoody_ai_status_put(st,
                                      "\"age_ms\":%M,\"load_ms\":%uA,"
-                                     "\"reconnects\":%uA,\"reloads\":%uA}",
+                                     "\"reconnects\":%uA,\"reloads\":%uA,"
+                                     "\"plans\":%uA,"
+                                     "\"plans_memory_bytes\":%uA}",
                                      ngx_http_hoody_ai_status_age(slot),
                                      slot->load_time, slot->reconnects,
-                                     slot->reloads);
+                                     slot->reloads, slot->plans,
+                                     slot->plans_memory);
     }
+}
+
+
+static void
+ngx_http_hoody_ai_status_json_rules(ngx_http_hoody_ai_status_t *st)
+{
+    ngx_uint_t  i, j, n;
+
+    ngx_http_hoody_ai_status_put(st, "\"rules\":{\"questions\":{");
+
+    for (i = 0; i < NGX_HTTP_HOODY_AI_ASKS; i++) {
+
+        ngx_http_hoody_ai_status_put(st, "%s\"%s\":{", i ? "," : "",
+                                     ngx_http_hoody_ai_asks[i]);
+
+        for (j = 0; j < NGX_HTTP_HOODY_AI_QS; j++) {
+            ngx_http_hoody_ai_status_put(st, "%s\"%s\":%uA", j ? "," : "",
+                                         ngx_http_hoody_ai_outcomes[j],
+                                         st->sum.rules_questions[i][j]);
+        }
+
+        ngx_http_hoody_ai_status_put(st, "}");
+    }
+
+    ngx_http_hoody_ai_status_put(st, "},\"time\":{\"buckets\":[");
+
+    n = 0;
+
+    for (i = 0; i < NGX_HTTP_HOODY_AI_RULES_BUCKETS; i++) {
+        n += st->sum.rules_time[i];
+
+        ngx_http_hoody_ai_status_put(st, "%s{\"le_ns\":%ui,\"count\":%ui}",
+                                     i ? "," : "",
+                                     ngx_http_hoody_ai_rules_buckets[i].bound,
+                                     n);
+    }
+
+    n += st->sum.rules_time[NGX_HTTP_HOODY_AI_RULES_BUCKETS];
+
+    ngx_http_hoody_ai_status_put(st,
+                                 "],\"count\":%ui,\"sum_ns\":%uA},"
+                                 "\"passed\":%uA,\"plans_used\":%uA,"
+                                 "\"plans_dropped\":%uA}",
+                                 n, st->sum.rules_time_sum,
+                                 st->sum.rules_passed, st->sum.plans_used,
+                                 st->sum.plans_dropped);
 }

@@ -5,7 +5,14 @@
  */
 
 
-#include "ngx_http_hoody_ai_module.h"
+#include "ngx_http_hoody_ai_rules.h"
+
+
+enum {
+    NGX_HTTP_HOODY_AI_RULES_TAGS = 0,
+    NGX_HTTP_HOODY_AI_RULES_ASK,
+    NGX_HTTP_HOODY_AI_RULES_BODY
+};
 
 
 static ngx_int_t ngx_http_hoody_ai_str_variable(ngx_http_request_t *r,
@@ -19,6 +26,8 @@ static ngx_int_t ngx_http_hoody_ai_tokens_variable(ngx_http_request_t *r,
 static ngx_int_t ngx_http_hoody_ai_ttft_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hoody_ai_request_id_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_hoody_ai_rules_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static void ngx_http_hoody_ai_set_variable(ngx_http_variable_value_t *v,
     ngx_str_t *s);
@@ -67,6 +76,21 @@ static ngx_http_variable_t  ngx_http_hoody_ai_vars[] = {
 
     { ngx_string("hoody_ai_request_id"), NULL,
       ngx_http_hoody_ai_request_id_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("hoody_ai_tags"), NULL,
+      ngx_http_hoody_ai_rules_variable,
+      NGX_HTTP_HOODY_AI_RULES_TAGS,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("hoody_ai_rules_ask"), NULL,
+      ngx_http_hoody_ai_rules_variable,
+      NGX_HTTP_HOODY_AI_RULES_ASK,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("hoody_ai_rules_body"), NULL,
+      ngx_http_hoody_ai_rules_variable,
+      NGX_HTTP_HOODY_AI_RULES_BODY,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
@@ -231,6 +255,57 @@ ngx_http_hoody_ai_request_id_variable(ngx_http_request_t *r,
 
     s.data = ctx->request_id;
     s.len = NGX_HTTP_HOODY_AI_REQUEST_ID_LEN;
+
+    ngx_http_hoody_ai_set_variable(v, &s);
+
+    return NGX_OK;
+}
+
+
+/* parameters of a question to the rule engine */
+
+static ngx_int_t
+ngx_http_hoody_ai_rules_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                 s;
+    ngx_http_hoody_ai_ask_t  *ask;
+    ngx_http_hoody_ai_ctx_t  *ctx;
+
+    ctx = ngx_http_hoody_ai_get_ctx(r->main);
+    ask = ctx ? ctx->ask : NULL;
+
+    if (ask == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    switch (data) {
+
+    case NGX_HTTP_HOODY_AI_RULES_TAGS:
+        s = ask->tags;
+        break;
+
+    case NGX_HTTP_HOODY_AI_RULES_ASK:
+
+        if (ask->question == NGX_HTTP_HOODY_AI_ASK_BODY) {
+            ngx_str_set(&s, "body");
+
+        } else {
+            ngx_str_set(&s, "plan");
+        }
+
+        break;
+
+    default: /* NGX_HTTP_HOODY_AI_RULES_BODY */
+
+        if (ask->opaque) {
+            ngx_str_set(&s, "opaque");
+
+        } else {
+            ngx_str_set(&s, "json");
+        }
+    }
 
     ngx_http_hoody_ai_set_variable(v, &s);
 

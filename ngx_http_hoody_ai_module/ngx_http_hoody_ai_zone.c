@@ -55,6 +55,23 @@ const ngx_http_hoody_ai_bucket_t
 };
 
 
+const ngx_http_hoody_ai_bucket_t
+    ngx_http_hoody_ai_rules_buckets[NGX_HTTP_HOODY_AI_RULES_BUCKETS] = {
+    { 50000, "0.00005" },
+    { 100000, "0.0001" },
+    { 250000, "0.00025" },
+    { 500000, "0.0005" },
+    { 1000000, "0.001" },
+    { 2500000, "0.0025" },
+    { 5000000, "0.005" },
+    { 10000000, "0.01" },
+    { 50000000, "0.05" },
+    { 100000000, "0.1" },
+    { 500000000, "0.5" },
+    { 1000000000, "1" }
+};
+
+
 /* series by the hash of its names, number + 1; of this worker */
 
 static uint16_t    ngx_http_hoody_ai_near[NGX_HTTP_HOODY_AI_NEAR];

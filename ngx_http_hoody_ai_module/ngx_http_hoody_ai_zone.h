@@ -22,7 +22,7 @@
 
 
 #define NGX_HTTP_HOODY_AI_ZONE_MAGIC      0x48414947U
-#define NGX_HTTP_HOODY_AI_ZONE_VERSION    1
+#define NGX_HTTP_HOODY_AI_ZONE_VERSION    2
 
 /* ceilings; what comes later is counted under "other" */
 #define NGX_HTTP_HOODY_AI_CONTAINERS      1024
@@ -41,6 +41,7 @@
 #define NGX_HTTP_HOODY_AI_SEGMENTS_MAX    65535
 
 #define NGX_HTTP_HOODY_AI_BUCKETS         12
+#define NGX_HTTP_HOODY_AI_RULES_BUCKETS   12
 
 #define NGX_HTTP_HOODY_AI_STATUS_MIN      100
 #define NGX_HTTP_HOODY_AI_STATUS_MAX      599
@@ -97,6 +98,8 @@ struct ngx_http_hoody_ai_slot_s {
     ngx_atomic_t                   load_time;
     ngx_atomic_t                   reconnects;
     ngx_atomic_t                   reloads;
+    ngx_atomic_t                   plans;
+    ngx_atomic_t                   plans_memory;
 
     /* counters */
     ngx_atomic_t                   revoked_streams;
@@ -106,6 +109,14 @@ struct ngx_http_hoody_ai_slot_s {
     ngx_atomic_t                   events_reconnects;
     ngx_atomic_t                   overhead_sum;         /* nanoseconds */
     ngx_atomic_t                   overhead[NGX_HTTP_HOODY_AI_BUCKETS + 1];
+    ngx_atomic_t                   rules_questions[NGX_HTTP_HOODY_AI_ASKS]
+                                                  [NGX_HTTP_HOODY_AI_QS];
+    ngx_atomic_t                   rules_time_sum;       /* nanoseconds */
+    ngx_atomic_t                   rules_time[NGX_HTTP_HOODY_AI_RULES_BUCKETS
+                                              + 1];
+    ngx_atomic_t                   rules_passed;
+    ngx_atomic_t                   plans_used;
+    ngx_atomic_t                   plans_dropped;
     ngx_atomic_t                   refused[NGX_HTTP_HOODY_AI_R_COUNT];
     ngx_atomic_t                   status[NGX_HTTP_HOODY_AI_STATUS_MAX
                                           - NGX_HTTP_HOODY_AI_STATUS_MIN + 1];
@@ -170,7 +181,7 @@ struct ngx_http_hoody_ai_zone_s {
     ((zone)->data + (size_t) (i) * NGX_HTTP_HOODY_AI_SEGMENT)
 
 
-/* upper bounds of the overhead's histogram: nanoseconds, text in seconds */
+/* upper bounds of a histogram: nanoseconds, text in seconds */
 
 typedef struct {
     ngx_uint_t                     bound;
@@ -179,6 +190,8 @@ typedef struct {
 
 extern const ngx_http_hoody_ai_bucket_t
     ngx_http_hoody_ai_buckets[NGX_HTTP_HOODY_AI_BUCKETS];
+extern const ngx_http_hoody_ai_bucket_t
+    ngx_http_hoody_ai_rules_buckets[NGX_HTTP_HOODY_AI_RULES_BUCKETS];
 
 
 /*
