@@ -43,6 +43,7 @@ package HoodyAI;
 #   got=METHOD URI         what the provider received; default: with a status
 #                          below 400 just what was sent, else nothing.
 #                          "got=nothing" says so
+#   sent=TEXT              the body that the provider received; as body=
 #   soon                   asked again for a second until it is as expected:
 #                          for what follows from another container's change
 #   id=none, id=any        nginx answers, or may answer, before the module
@@ -459,7 +460,7 @@ sub parse_case {
         $field =~ s/\$(TEST_NGINX_[A-Z0-9_]+)/
             $ports->{$1} \/\/ $ENV{$1} \/\/ die "$1 is not set\n"/gex;
 
-        if ($field =~ /^(host|body|chunked|from|to|proxy|raw|code|got|id)=(.*)/)
+        if ($field =~ /^(host|body|chunked|from|to|proxy|raw|code|got|sent|id)=(.*)/)
         {
             $case{$1} = unescape($2);
 
@@ -595,9 +596,12 @@ sub run_case {
 
     push @faults, "the provider got $seen, not $want" if $seen ne $want;
 
-    if (@requests && !defined $case->{got} && length($case->{body} // '')) {
-        push @faults, "the provider got another body"
-            if $requests[0]{body_sha256} ne sha256_hex($case->{body});
+    my $sent = defined $case->{sent} ? body_of($case->{sent}) : $case->{body};
+
+    if (@requests && !defined $case->{got} && length($sent // '')) {
+        push @faults, 'the provider got another body: '
+            . substr($requests[0]{body} // 'binary', 0, 300)
+            if $requests[0]{body_sha256} ne sha256_hex($sent);
     }
 
     push @faults, 'answer: ' . substr($got->{raw}, 0, 600) if @faults;
@@ -743,7 +747,7 @@ sub spooled_files {
     my @found;
 
     for my $folder (map { server_root() . "/$_" }
-        qw(client_body_temp proxy_temp))
+        qw(client_body_temp proxy_temp fastcgi_temp))
     {
         next if !-d $folder;
         File::Find::find(sub { push @found, $File::Find::name if -f $_ },
