@@ -152,7 +152,7 @@ ngx_http_hoody_ai_answer_plan(ngx_http_request_t *r,
                                             : NGX_HTTP_HOODY_AI_Q_UNCHANGED);
 
     return ngx_http_hoody_ai_plan_apply(r, ctx, plan,
-                                         ask->json ? &ask->facts : NULL);
+                                        ask->json ? &ask->facts : NULL);
 }
 
 

@@ -52,6 +52,11 @@ typedef struct {
 
 static ngx_http_hoody_ai_owner_t *ngx_http_hoody_ai_plan_owner(
     ngx_http_hoody_ai_ctx_t *ctx, uint32_t hash);
+static ngx_http_hoody_ai_owner_t *ngx_http_hoody_ai_plan_make_owner(
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial);
+static ngx_http_hoody_ai_kept_t *ngx_http_hoody_ai_plan_lookup(
+    ngx_http_hoody_ai_owner_t *owner, ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t opaque);
 static void ngx_http_hoody_ai_plan_drop(ngx_http_hoody_ai_kept_t *kept);
 static void ngx_http_hoody_ai_plan_drop_owner(
     ngx_http_hoody_ai_owner_t *owner);
@@ -120,14 +125,9 @@ struct hai_plan *
 ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     ngx_uint_t opaque)
 {
-    uint32_t                    hash;
     ngx_str_t                   epoch;
-    ngx_queue_t                *q;
-    ngx_http_hoody_ai_slot_t   *slot;
     ngx_http_hoody_ai_kept_t   *kept;
     ngx_http_hoody_ai_owner_t  *owner;
-
-    slot = ngx_http_hoody_ai_worker.slot;
 
     if (!ngx_http_hoody_ai_plan_current(&epoch)) {
         return NULL;
@@ -146,6 +146,32 @@ ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
         return NULL;
     }
 
+    kept = ngx_http_hoody_ai_plan_lookup(owner, ctx, opaque);
+
+    if (kept == NULL) {
+        return NULL;
+    }
+
+    ngx_queue_remove(&kept->own);
+    ngx_queue_insert_head(&owner->plans, &kept->own);
+
+    ngx_queue_remove(&kept->queue);
+    ngx_queue_insert_head(&ngx_http_hoody_ai_plans, &kept->queue);
+
+    ngx_http_hoody_ai_add(ngx_http_hoody_ai_worker.slot->plans_used, 1);
+
+    return kept->plan;
+}
+
+
+static ngx_http_hoody_ai_kept_t *
+ngx_http_hoody_ai_plan_lookup(ngx_http_hoody_ai_owner_t *owner,
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t opaque)
+{
+    uint32_t                   hash;
+    ngx_queue_t               *q;
+    ngx_http_hoody_ai_kept_t  *kept;
+
     hash = ngx_http_hoody_ai_table_hash(ctx->model.data, ctx->model.len);
 
     for (q = ngx_queue_head(&owner->plans);
@@ -154,24 +180,15 @@ ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     {
         kept = ngx_queue_data(q, ngx_http_hoody_ai_kept_t, own);
 
-        if (kept->hash != hash
-            || kept->len != ctx->model.len
-            || kept->opaque != opaque
-            || ngx_memcmp(kept->model, ctx->model.data, kept->len) != 0
-            || ngx_strcmp(kept->api, ctx->route->api) != 0)
+        if (kept->hash == hash
+            && kept->opaque == opaque
+            && kept->len == ctx->model.len
+            && (kept->len == 0
+                || ngx_memcmp(kept->model, ctx->model.data, kept->len) == 0)
+            && ngx_strcmp(kept->api, ctx->route->api) == 0)
         {
-            continue;
+            return kept;
         }
-
-        ngx_queue_remove(&kept->own);
-        ngx_queue_insert_head(&owner->plans, &kept->own);
-
-        ngx_queue_remove(&kept->queue);
-        ngx_queue_insert_head(&ngx_http_hoody_ai_plans, &kept->queue);
-
-        ngx_http_hoody_ai_add(slot->plans_used, 1);
-
-        return kept->plan;
     }
 
     return NULL;
@@ -210,10 +227,9 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     ngx_uint_t opaque, struct hai_plan *plan)
 {
     size_t                          memory;
-    uint32_t                        hash;
     ngx_str_t                       epoch;
     ngx_queue_t                    *q;
-    ngx_http_hoody_ai_kept_t       *kept;
+    ngx_http_hoody_ai_kept_t       *kept, *old;
     ngx_http_hoody_ai_owner_t      *owner;
     ngx_http_hoody_ai_container_t   view;
 
@@ -227,43 +243,24 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
         return NGX_AGAIN;
     }
 
-    hash = ngx_http_hoody_ai_table_hash(ctx->container.data,
-                                        ctx->container.len);
-
-    owner = ngx_http_hoody_ai_plan_owner(ctx, hash);
-
-    if (owner == NULL) {
-        owner = ngx_alloc(sizeof(ngx_http_hoody_ai_owner_t)
-                          + ctx->container.len, ngx_cycle->log);
-        if (owner == NULL) {
-            goto failed;
-        }
-
-        ngx_queue_init(&owner->plans);
-        owner->n = 0;
-        owner->len = ctx->container.len;
-        ngx_memcpy(owner->name, ctx->container.data, owner->len);
-
-        ngx_http_hoody_ai_table_insert(&ngx_http_hoody_ai_owners,
-                                       &owner->link, hash);
-    }
-
-    owner->serial = serial;
-
     memory = sizeof(ngx_http_hoody_ai_kept_t) + ctx->model.len;
 
     kept = ngx_alloc(memory, ngx_cycle->log);
-
     if (kept == NULL) {
-
-        if (owner->n == 0) {
-            ngx_http_hoody_ai_table_remove(&ngx_http_hoody_ai_owners,
-                                           &owner->link);
-            ngx_free(owner);
-        }
-
-        goto failed;
+        hai_plan_free(plan);
+        return NGX_ERROR;
     }
+
+    owner = ngx_http_hoody_ai_plan_make_owner(ctx, serial);
+    if (owner == NULL) {
+        ngx_free(kept);
+        hai_plan_free(plan);
+        return NGX_ERROR;
+    }
+
+    /* another request may have asked at the same time */
+
+    old = ngx_http_hoody_ai_plan_lookup(owner, ctx, opaque);
 
     /* the owner is counted with each of its plans: too much, not too little */
 
@@ -276,7 +273,10 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
                                               ctx->model.len);
     kept->opaque = opaque;
     kept->len = ctx->model.len;
-    ngx_memcpy(kept->model, ctx->model.data, kept->len);
+
+    if (kept->len) {
+        ngx_memcpy(kept->model, ctx->model.data, kept->len);
+    }
 
     ngx_queue_insert_head(&ngx_http_hoody_ai_plans, &kept->queue);
     ngx_queue_insert_head(&owner->plans, &kept->own);
@@ -284,6 +284,10 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     owner->n++;
     ngx_http_hoody_ai_nplans++;
     ngx_http_hoody_ai_plans_memory += kept->memory;
+
+    if (old) {
+        ngx_http_hoody_ai_plan_drop(old);
+    }
 
     if (owner->n > NGX_HTTP_HOODY_AI_PLANS_SHARE) {
         q = ngx_queue_last(&owner->plans);
@@ -304,12 +308,49 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     ngx_http_hoody_ai_plan_gauges();
 
     return NGX_OK;
+}
 
-failed:
 
-    hai_plan_free(plan);
+/* one without plans yet must get one at once */
 
-    return NGX_ERROR;
+static ngx_http_hoody_ai_owner_t *
+ngx_http_hoody_ai_plan_make_owner(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t serial)
+{
+    uint32_t                    hash;
+    ngx_http_hoody_ai_owner_t  *owner;
+
+    hash = ngx_http_hoody_ai_table_hash(ctx->container.data,
+                                        ctx->container.len);
+
+    owner = ngx_http_hoody_ai_plan_owner(ctx, hash);
+
+    if (owner && owner->serial != serial) {
+        ngx_http_hoody_ai_plan_drop_owner(owner);
+        owner = NULL;
+    }
+
+    if (owner) {
+        return owner;
+    }
+
+    owner = ngx_alloc(sizeof(ngx_http_hoody_ai_owner_t) + ctx->container.len,
+                      ngx_cycle->log);
+    if (owner == NULL) {
+        return NULL;
+    }
+
+    ngx_queue_init(&owner->plans);
+
+    owner->n = 0;
+    owner->serial = serial;
+    owner->len = ctx->container.len;
+    ngx_memcpy(owner->name, ctx->container.data, owner->len);
+
+    ngx_http_hoody_ai_table_insert(&ngx_http_hoody_ai_owners, &owner->link,
+                                   hash);
+
+    return owner;
 }
 
 

@@ -198,7 +198,7 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
 
     if (plan) {
         return ngx_http_hoody_ai_plan_apply(r, ctx, plan,
-                                             ask->json ? &ask->facts : NULL);
+                                            ask->json ? &ask->facts : NULL);
     }
 
     return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_PLAN);
