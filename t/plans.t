@@ -236,7 +236,40 @@ refused: rules_epoch
 
 
 
-=== TEST 5: no epoch in the registry
+=== TEST 5: a caller that gives up between two questions, and access that ends
+--- config eval
+main::plans_config('timeout=8s')
+--- check
+main::engine(epoch => 'e2');
+
+my $request = "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
+    . "x-api-key: container-dev-env\r\nContent-Length: 13\r\n\r\n"
+    . '{"model":"m"}';
+my $open = sub { main::metrics()->{requests_open} };
+
+# after 0.7 s the pauses are longer than what the caller waits for
+exchange(raw => $request, timeout => 0.8) for 1, 2;
+
+my $end = Time::HiRes::time() + 3;
+
+select(undef, undef, undef, 0.05)
+    while $open->() && Time::HiRes::time() < $end;
+
+is($open->(), 0, 'nobody is left');
+
+my $pid = later(0.8, 'SREM hoody:{' . $block->hoody_server
+    . '}:ai:enabled dev-env');
+my $begin = Time::HiRes::time();
+my $got = exchange(raw => $request, until => qr/"code":"[^"]*"/);
+
+waitpid($pid, 0);
+is($got->{status}, 403, 'refused');
+like($got->{body}, qr/access_revoked/, 'for that reason');
+cmp_ok(Time::HiRes::time() - $begin, '<', 2, 'at once');
+
+
+
+=== TEST 6: no epoch in the registry
 --- redis
 HSET hoody:{t}:container:dev-env id 0123456789abcdef01234567 addresses 127.0.0.1
 SADD hoody:{t}:containers dev-env
@@ -259,7 +292,7 @@ is((main::ask())[0], 200, 'as before');
 
 
 
-=== TEST 6: 204 to a plan
+=== TEST 7: 204 to a plan
 --- config eval
 main::plans_config('timeout=200ms')
 --- check
@@ -278,7 +311,7 @@ for my $epoch (undef, 'a"b', 'e' x 200) {
 
 
 
-=== TEST 7: plans that cannot be used
+=== TEST 8: plans that cannot be used
 --- config eval
 main::plans_config('timeout=300ms')
 --- check
@@ -301,7 +334,7 @@ is((main::ask())[0], 200, 'a number');
 
 
 
-=== TEST 14: changes of what cannot be looked into
+=== TEST 9: changes of what cannot be looked into
 --- config eval
 main::plans_config('timeout=300ms', 'hoody_ai_stored on;')
 --- check
@@ -323,7 +356,7 @@ provider_requests();
 
 
 
-=== TEST 8: a plan that sets the model, and the prefix that goes
+=== TEST 10: a plan that sets the model, and the prefix that goes
 --- config eval
 main::plans_config(undef, 'hoody_ai_model_prefix strip;
     add_header X-Model $hoody_ai_model always;')
@@ -352,7 +385,7 @@ for my $model ('x/gpt-4o', 'xopen\u0061i/gpt-4o', 'gpt-4o') {
 
 
 
-=== TEST 9: a body with no place for it
+=== TEST 11: a body with no place for it
 --- check
 main::engine(edits => \@main::append);
 
@@ -365,7 +398,7 @@ is(scalar(questions()), 1, 'by the same plan');
 
 
 
-=== TEST 10: large and chunked bodies, edited by the worker
+=== TEST 12: large and chunked bodies, edited by the worker
 --- check
 main::engine(edits => \@main::append);
 
@@ -392,7 +425,9 @@ is(scalar(questions()), 1, 'one question');
 
 
 
-=== TEST 11: 10,000 models that somebody made up
+=== TEST 13: 10,000 models that somebody made up
+--- http_config
+hoody_ai_zone plans-many:8m;
 --- config eval
 main::plans_config(undef, 'keepalive_requests 100000;')
 --- timeout: 60s
@@ -436,11 +471,9 @@ is(scalar(questions()), 1, 'the first one is not');
 
 
 
-=== TEST 12: many containers with large plans
---- redis eval
-"SET hoody:{t}:rules:epoch e1\n" . CORE::join '', map {
-    "HSET hoody:{t}:container:c$_ addresses 127.0.0.1 number $_\n"
-    . "SADD hoody:{t}:containers c$_\nSADD hoody:{t}:ai:enabled c$_\n" } 1
+=== TEST 14: large plans
+--- http_config
+hoody_ai_zone plans-large:8m;
 --- check
 main::engine(edits => [ { op => 'append', target => 'system',
     text => 'x' x 500000 } ]);
@@ -448,7 +481,7 @@ main::engine(edits => [ { op => 'append', target => 'system',
 for my $i (1 .. 12) {
     my $body = "{\"model\":\"m$i\",\"messages\":[]}";
     my $got = exchange(raw => "POST /v1/chat/completions HTTP/1.1\r\n"
-        . "Host: h\r\nConnection: close\r\nx-api-key: container-c1\r\n"
+        . "Host: h\r\nConnection: close\r\nx-api-key: container-dev-env\r\n"
         . "Content-Length: " . length($body) . "\r\n\r\n$body");
 
     is($got->{status}, 200, 'sent');
@@ -464,7 +497,7 @@ cmp_ok($m->{workers}[0]{plans}, '>=', 6, 'as many as fit');
 
 
 
-=== TEST 13: Redis is lost: kept plans go on until max_stale
+=== TEST 15: Redis is lost: kept plans go on until max_stale
 --- redis_conf eval
 "unix:$ENV{TEST_NGINX_REDIS_SOCKET} max_stale=1s"
 --- check

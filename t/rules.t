@@ -345,7 +345,7 @@ CORE::join "\n", map { main::sized(100000),
 
 
 
-=== TEST 31: and another one fits
+=== TEST 10: and another one fits
 --- http_config
 hoody_ai_body_memory 1m;
 --- cases
@@ -353,7 +353,7 @@ hoody_ai_body_memory 1m;
 
 
 
-=== TEST 10: hoody_ai_max_body bounds a replacement
+=== TEST 11: hoody_ai_max_body bounds a replacement
 --- config eval
 main::rules_config(undef, 'hoody_ai_max_body 20000;')
 --- cases
@@ -362,7 +362,7 @@ main::rules_config(undef, 'hoody_ai_max_body 20000;')
 
 
 
-=== TEST 11: the model after the rules counts, without its prefix it goes out
+=== TEST 12: the model after the rules counts, without its prefix it goes out
 --- config eval
 main::rules_config(undef, 'hoody_ai_model_prefix strip;
     add_header X-Model $hoody_ai_model always;')
@@ -374,7 +374,7 @@ main::rules_config(undef, 'hoody_ai_model_prefix strip;
 
 
 
-=== TEST 12: the credential is chosen after the rules
+=== TEST 13: the credential is chosen after the rules
 --- http_config
 map $hoody_ai_model $chosen {
     volatile;
@@ -389,7 +389,7 @@ main::rules_config(undef, '') =~ s/hoody_ai_credential openai/hoody_ai_credentia
 
 
 
-=== TEST 13: how rules see each route
+=== TEST 14: how rules see each route
 --- config eval
 main::rules_config(undef, 'hoody_ai_stored on;')
 --- check
@@ -471,7 +471,7 @@ provider_requests();
 
 
 
-=== TEST 14: one byte a packet, from the caller and from the engine
+=== TEST 15: one byte a packet, from the caller and from the engine
 --- check
 my $body = '{"model":"slow"}';
 my $got = exchange(raw => [ map { $_ } split //,
@@ -484,7 +484,7 @@ is((provider_requests())[-1]{body}, '{"a":1,"model":"slow"}', 'edited');
 
 
 
-=== TEST 15: the time-out is that of the whole question
+=== TEST 16: the time-out is that of the whole question
 --- config eval
 main::rules_config('timeout=300ms')
 --- check
@@ -505,7 +505,7 @@ refused: rules_timeout
 
 
 
-=== TEST 16: no engine
+=== TEST 17: no engine
 --- http_config
 upstream nobody { server 127.0.0.1:1 max_fails=0; }
 --- config eval
@@ -519,7 +519,20 @@ refused: rules_unavailable
 
 
 
-=== TEST 17: rules are off in one location, and where they are not asked for
+=== TEST 18: no engine, and none is needed
+--- http_config
+upstream nobody { server 127.0.0.1:1 max_fails=0; }
+--- config eval
+main::rules_config('on_error=pass') =~ s/fastcgi_pass engine/fastcgi_pass nobody/r
+--- cases
+200 | body={"model":"none"}
+200 | POST /anthropic/v1/messages | x-api-key: container-dev-env | body={"model":"none"}
+--- error_log
+goes on without rules: rules_unavailable
+
+
+
+=== TEST 19: rules are off in one location, and where they are not asked for
 --- http_config
 hoody_ai_rules /rules;
 --- config eval
@@ -530,7 +543,7 @@ main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules off;/r
 
 
 
-=== TEST 18: a caller that gives up
+=== TEST 20: a caller that gives up
 --- config eval
 main::rules_config('timeout=5s')
 --- check
@@ -567,7 +580,7 @@ provider_requests();
 
 
 
-=== TEST 19: access ends while the engine is asked
+=== TEST 21: access ends while the engine is asked
 --- config eval
 main::rules_config('timeout=5s')
 --- check
@@ -594,7 +607,7 @@ for my $change ([ "SREM $t:ai:enabled dev-env", "SADD $t:ai:enabled dev-env" ],
 
 
 
-=== TEST 20: kept connections, and one that the engine has closed
+=== TEST 22: kept connections, and one that the engine has closed
 --- check
 my $ask = sub {
     my ($model) = @_;
@@ -622,7 +635,9 @@ provider_requests();
 
 
 
-=== TEST 21: what is counted
+=== TEST 23: what is counted
+--- http_config
+hoody_ai_zone rules-count:8m;
 --- config eval
 main::rules_config('on_error=pass timeout=2s') . 'location = /status { hoody_ai_status; }'
 --- check
@@ -664,7 +679,7 @@ is($json->{workers}[0]{plans}, 7, 'kept, in JSON');
 
 
 
-=== TEST 22: configurations that cannot be right: no such location
+=== TEST 24: configurations that cannot be right: no such location
 --- config eval
 main::rules_config() =~ s/location = \/rules/location = \/elsewhere/r
 --- must_die
@@ -673,7 +688,7 @@ main::rules_config() =~ s/location = \/rules/location = \/elsewhere/r
 
 
 
-=== TEST 23: not internal
+=== TEST 25: not internal
 --- config eval
 main::rules_config() =~ s/internal;//r
 --- must_die
@@ -682,7 +697,7 @@ main::rules_config() =~ s/internal;//r
 
 
 
-=== TEST 24: no fastcgi_pass
+=== TEST 26: no fastcgi_pass
 --- config eval
 main::rules_config() =~ s/fastcgi_pass engine/proxy_pass http:\/\/engine/r
 --- must_die
@@ -691,7 +706,7 @@ main::rules_config() =~ s/fastcgi_pass engine/proxy_pass http:\/\/engine/r
 
 
 
-=== TEST 25: no such parameter
+=== TEST 27: no such parameter
 --- config eval
 main::rules_config('on_error=maybe')
 --- must_die
@@ -700,7 +715,7 @@ invalid parameter "on_error=maybe"
 
 
 
-=== TEST 26: no time at all
+=== TEST 28: no time at all
 --- config eval
 main::rules_config('timeout=0')
 --- must_die
@@ -709,7 +724,7 @@ invalid parameter "timeout=0"
 
 
 
-=== TEST 27: off with a parameter
+=== TEST 29: off with a parameter
 --- config eval
 main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules off timeout=1s;/r
 --- must_die
@@ -718,7 +733,7 @@ takes no parameters
 
 
 
-=== TEST 28: no path
+=== TEST 30: no path
 --- config eval
 main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules rules;/r
 --- must_die
@@ -727,7 +742,7 @@ needs a URI that begins with a slash
 
 
 
-=== TEST 29: answers are not kept
+=== TEST 31: answers are not kept
 --- http_config
 fastcgi_cache_path html/c keys_zone=c:1m;
 --- config eval
@@ -738,7 +753,7 @@ main::rules_config() =~ s/fastcgi_keep_conn on;/fastcgi_cache c;/r
 
 
 
-=== TEST 30: settings of the internal location that must not count
+=== TEST 32: settings of the internal location that must not count
 --- config eval
 main::rules_config() =~ s/fastcgi_keep_conn on;/fastcgi_keep_conn on;
     fastcgi_pass_request_headers on; fastcgi_buffering off;
@@ -758,7 +773,7 @@ is(scalar(grep { exists $_->{HTTP_X_CRUMB} || exists $_->{HTTP_HOST} }
 
 
 
-=== TEST 32: HTTP/2
+=== TEST 33: HTTP/2
 --- http_config eval
 "server { listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_1 http2;\n"
     . main::rules_config('timeout=2s') . '}'
