@@ -287,6 +287,10 @@ static bool read_plan(struct reader *r) {
         return fail(r, "no \"epoch\"");
     }
 
+    if (r->plan->any_model && !r->plan->ask_body) {
+        return fail(r, "\"models\" goes with \"ask\"");
+    }
+
     return edits != r->plan->ask_body
            || fail(r, "it needs either \"edits\" or \"ask\"");
 }

@@ -14,7 +14,7 @@
 struct hai_plan {
     struct hai_slice epoch; /* of the rules that it was made from */
     bool ask_body;          /* ask for each request, with the body */
-    bool any_model;         /* it is the same for every model */
+    bool any_model;         /* ... whatever its model */
     struct hai_change *changes;
     size_t n;
     size_t memory; /* bytes that this plan takes */

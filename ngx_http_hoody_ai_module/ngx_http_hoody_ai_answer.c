@@ -13,6 +13,8 @@ static ngx_int_t ngx_http_hoody_ai_answer_plan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_answer_body(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_int_t ngx_http_hoody_ai_answer_unchanged(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_answer_edits(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_answer_json(ngx_http_request_t *r,
@@ -165,8 +167,7 @@ ngx_http_hoody_ai_answer_body(ngx_http_request_t *r,
     ask = ctx->ask;
 
     if (ask->status == NGX_HTTP_NO_CONTENT) {
-        ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_UNCHANGED);
-        return ngx_http_hoody_ai_body_ready(r, ctx, &ask->facts, NULL);
+        return ngx_http_hoody_ai_answer_unchanged(r, ctx);
     }
 
     switch (ask->type) {
@@ -181,6 +182,24 @@ ngx_http_hoody_ai_answer_body(ngx_http_request_t *r,
         return ngx_http_hoody_ai_answer_unusable(r, ctx, "another content "
                                                  "type than edits' or JSON");
     }
+}
+
+
+static ngx_int_t
+ngx_http_hoody_ai_answer_unchanged(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ngx_http_hoody_ai_ask_t  *ask;
+
+    ask = ctx->ask;
+
+    ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_UNCHANGED);
+
+    if (ask->unseen) {
+        return ngx_http_hoody_ai_body_unchanged(r, ctx);
+    }
+
+    return ngx_http_hoody_ai_body_ready(r, ctx, &ask->facts, NULL);
 }
 
 
@@ -208,8 +227,7 @@ ngx_http_hoody_ai_answer_edits(ngx_http_request_t *r,
     }
 
     if (e->n == 0) {
-        ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_UNCHANGED);
-        return ngx_http_hoody_ai_body_ready(r, ctx, &ask->facts, NULL);
+        return ngx_http_hoody_ai_answer_unchanged(r, ctx);
     }
 
     ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_CHANGED);

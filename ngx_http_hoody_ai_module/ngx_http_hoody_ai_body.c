@@ -432,6 +432,7 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
     size_t        size;
+    ngx_int_t     rc;
     ngx_chain_t  *cl;
 
     size = 0;
@@ -479,6 +480,12 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
 
         if (size == 0) {
             break;
+        }
+
+        rc = ngx_http_hoody_ai_rules_unseen(r, ctx);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
         }
 
         return ngx_http_hoody_ai_scan_chain(r, ctx, size);
@@ -666,7 +673,7 @@ ngx_http_hoody_ai_scanned(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
         return NGX_OK;
     }
 
-    if (ctx->replaced) {
+    if (ctx->ruled) {
         return ngx_http_hoody_ai_body_ready(r, ctx, facts, NULL);
     }
 
@@ -718,9 +725,36 @@ ngx_http_hoody_ai_body_replaced(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
     ctx->replaced = 1;
+    ctx->ruled = 1;
 
-    return ngx_http_hoody_ai_scan_chain(r, ctx,
-                                     (size_t) r->headers_in.content_length_n);
+    return ngx_http_hoody_ai_body_scan(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_body_unchanged(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    ctx->ruled = 1;
+
+    return ngx_http_hoody_ai_body_scan(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_hoody_ai_body_scan(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    size_t        size;
+    ngx_chain_t  *cl;
+
+    size = 0;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        size += cl->buf->last - cl->buf->pos;
+    }
+
+    return ngx_http_hoody_ai_scan_chain(r, ctx, size);
 }
 
 

@@ -308,6 +308,7 @@ struct ngx_http_hoody_ai_ctx_s {
     unsigned                         sampled:1;    /* overhead was measured */
     unsigned                         copy_body:1;
     unsigned                         replaced:1;  /* the rules' body */
+    unsigned                         ruled:1;     /* no rule is left to ask */
 };
 
 
@@ -368,8 +369,16 @@ extern ngx_http_request_body_filter_pt
     ngx_http_hoody_ai_next_request_body_filter;
 void ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx);
 
-/* another body is in place of the caller's: scans it, then it is ready */
+/*
+ * Rules have had their say: scans the body, which is another one than the
+ * caller's or has not been looked at, then it is ready.
+ */
 ngx_int_t ngx_http_hoody_ai_body_replaced(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+ngx_int_t ngx_http_hoody_ai_body_unchanged(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
+/* scans it as the first step */
+ngx_int_t ngx_http_hoody_ai_body_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 
 /*
@@ -421,6 +430,12 @@ ngx_int_t ngx_http_hoody_ai_capture_init(ngx_conf_t *cf);
 
 /* ngx_http_hoody_ai_rules.c */
 
+/*
+ * Before a JSON body is scanned.  NGX_AGAIN: the engine is to see it first;
+ * NGX_DECLINED: it need not; NGX_OK: refused.
+ */
+ngx_int_t ngx_http_hoody_ai_rules_unseen(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx);
 /* facts: NULL without a JSON body */
 ngx_int_t ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts);

@@ -44,6 +44,7 @@ typedef struct {
     const char                 *api;       /* of the table of routes */
     size_t                      memory;
     uint32_t                    hash;      /* of the model */
+    ngx_uint_t                  any;       /* flag: whatever the model */
     ngx_uint_t                  opaque;
     size_t                      len;
     u_char                      model[];
@@ -54,9 +55,12 @@ static ngx_http_hoody_ai_owner_t *ngx_http_hoody_ai_plan_owner(
     ngx_http_hoody_ai_ctx_t *ctx, uint32_t hash);
 static ngx_http_hoody_ai_owner_t *ngx_http_hoody_ai_plan_make_owner(
     ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial);
+static struct hai_plan *ngx_http_hoody_ai_plan_use(
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial, ngx_uint_t opaque,
+    ngx_str_t *model);
 static ngx_http_hoody_ai_kept_t *ngx_http_hoody_ai_plan_lookup(
     ngx_http_hoody_ai_owner_t *owner, ngx_http_hoody_ai_ctx_t *ctx,
-    ngx_uint_t opaque);
+    ngx_uint_t opaque, ngx_str_t *model);
 static void ngx_http_hoody_ai_plan_drop(ngx_http_hoody_ai_kept_t *kept);
 static void ngx_http_hoody_ai_plan_drop_owner(
     ngx_http_hoody_ai_owner_t *owner);
@@ -125,6 +129,22 @@ struct hai_plan *
 ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     ngx_uint_t opaque)
 {
+    return ngx_http_hoody_ai_plan_use(ctx, serial, opaque, &ctx->model);
+}
+
+
+struct hai_plan *
+ngx_http_hoody_ai_plan_find_any(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t serial)
+{
+    return ngx_http_hoody_ai_plan_use(ctx, serial, 0, NULL);
+}
+
+
+static struct hai_plan *
+ngx_http_hoody_ai_plan_use(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
+    ngx_uint_t opaque, ngx_str_t *model)
+{
     ngx_str_t                   epoch;
     ngx_http_hoody_ai_kept_t   *kept;
     ngx_http_hoody_ai_owner_t  *owner;
@@ -146,7 +166,7 @@ ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
         return NULL;
     }
 
-    kept = ngx_http_hoody_ai_plan_lookup(owner, ctx, opaque);
+    kept = ngx_http_hoody_ai_plan_lookup(owner, ctx, opaque, model);
 
     if (kept == NULL) {
         return NULL;
@@ -164,15 +184,17 @@ ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
 }
 
 
+/* model NULL: only one that holds for every model */
+
 static ngx_http_hoody_ai_kept_t *
 ngx_http_hoody_ai_plan_lookup(ngx_http_hoody_ai_owner_t *owner,
-    ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t opaque)
+    ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t opaque, ngx_str_t *model)
 {
     uint32_t                   hash;
     ngx_queue_t               *q;
     ngx_http_hoody_ai_kept_t  *kept;
 
-    hash = ngx_http_hoody_ai_table_hash(ctx->model.data, ctx->model.len);
+    hash = model ? ngx_http_hoody_ai_table_hash(model->data, model->len) : 0;
 
     for (q = ngx_queue_head(&owner->plans);
          q != ngx_queue_sentinel(&owner->plans);
@@ -180,12 +202,18 @@ ngx_http_hoody_ai_plan_lookup(ngx_http_hoody_ai_owner_t *owner,
     {
         kept = ngx_queue_data(q, ngx_http_hoody_ai_kept_t, own);
 
-        if (kept->hash == hash
-            && kept->opaque == opaque
-            && kept->len == ctx->model.len
-            && (kept->len == 0
-                || ngx_memcmp(kept->model, ctx->model.data, kept->len) == 0)
-            && ngx_strcmp(kept->api, ctx->route->api) == 0)
+        if (kept->opaque != opaque
+            || ngx_strcmp(kept->api, ctx->route->api) != 0)
+        {
+            continue;
+        }
+
+        if (kept->any
+            || (model
+                && kept->hash == hash
+                && kept->len == model->len
+                && (kept->len == 0
+                    || ngx_memcmp(kept->model, model->data, kept->len) == 0)))
         {
             return kept;
         }
@@ -227,7 +255,7 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     ngx_uint_t opaque, struct hai_plan *plan)
 {
     size_t                          memory;
-    ngx_str_t                       epoch;
+    ngx_str_t                       epoch, model;
     ngx_queue_t                    *q;
     ngx_http_hoody_ai_kept_t       *kept, *old;
     ngx_http_hoody_ai_owner_t      *owner;
@@ -243,7 +271,13 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
         return NGX_AGAIN;
     }
 
-    memory = sizeof(ngx_http_hoody_ai_kept_t) + ctx->model.len;
+    model = ctx->model;
+
+    if (plan->any_model) {
+        model.len = 0;
+    }
+
+    memory = sizeof(ngx_http_hoody_ai_kept_t) + model.len;
 
     kept = ngx_alloc(memory, ngx_cycle->log);
     if (kept == NULL) {
@@ -260,7 +294,7 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
 
     /* another request may have asked at the same time */
 
-    old = ngx_http_hoody_ai_plan_lookup(owner, ctx, opaque);
+    old = ngx_http_hoody_ai_plan_lookup(owner, ctx, opaque, &ctx->model);
 
     /* the owner is counted with each of its plans: too much, not too little */
 
@@ -269,13 +303,13 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
     kept->owner = owner;
     kept->plan = plan;
     kept->api = ctx->route->api;
-    kept->hash = ngx_http_hoody_ai_table_hash(ctx->model.data,
-                                              ctx->model.len);
+    kept->hash = ngx_http_hoody_ai_table_hash(model.data, model.len);
+    kept->any = plan->any_model;
     kept->opaque = opaque;
-    kept->len = ctx->model.len;
+    kept->len = model.len;
 
     if (kept->len) {
-        ngx_memcpy(kept->model, ctx->model.data, kept->len);
+        ngx_memcpy(kept->model, model.data, kept->len);
     }
 
     ngx_queue_insert_head(&ngx_http_hoody_ai_plans, &kept->queue);

@@ -39,6 +39,48 @@ static ngx_str_t  ngx_http_hoody_ai_post = ngx_string("POST");
 
 
 /*
+ * The body is complete, nobody has looked at it.  Where the engine wants to
+ * see each body, whatever its model, it gets this one as it is; what is sent
+ * in the end is scanned once, and that is enough.
+ */
+
+ngx_int_t
+ngx_http_hoody_ai_rules_unseen(ngx_http_request_t *r,
+    ngx_http_hoody_ai_ctx_t *ctx)
+{
+    struct hai_plan                *plan;
+    ngx_http_hoody_ai_ask_t        *ask;
+    ngx_http_hoody_ai_loc_conf_t   *hlcf;
+    ngx_http_hoody_ai_container_t   view;
+
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
+
+    if (hlcf->rules == NULL || ctx->route->rules != HAI_RULES_JSON
+        || ngx_http_hoody_ai_rules_entry(ctx, &view) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    plan = ngx_http_hoody_ai_plan_find_any(ctx, view.serial);
+
+    if (plan == NULL || !plan->ask_body) {
+        return NGX_DECLINED;
+    }
+
+    ask = ngx_http_hoody_ai_rules_create(r, ctx, NULL, 0);
+
+    if (ask == NULL) {
+        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
+        return NGX_OK;
+    }
+
+    ask->unseen = 1;
+
+    return ngx_http_hoody_ai_rules_ask(r, ctx, NGX_HTTP_HOODY_AI_ASK_BODY);
+}
+
+
+/*
  * The body is complete and was checked, or there is none that could be.
  * NGX_AGAIN: the request is ASKING, or a new body is SCANNING.
  */
@@ -129,7 +171,7 @@ ngx_http_hoody_ai_rules_create(ngx_http_request_t *r,
     }
 
     ask->ctx = ctx;
-    ask->started = ngx_current_msec;
+    ask->started = ctx->ask ? ctx->ask->started : ngx_current_msec;
     ask->opaque = opaque;
     ask->bufs = r->request_body->bufs;
     ask->size = r->headers_in.content_length_n;
@@ -192,6 +234,19 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
     if (rc != NGX_OK) {
         (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_REVOKED);
         return NGX_OK;
+    }
+
+    if (ask->unseen) {
+        plan = ngx_http_hoody_ai_plan_find_any(ctx, view.serial);
+
+        if (plan && plan->ask_body) {
+            return ngx_http_hoody_ai_rules_ask(r, ctx,
+                                               NGX_HTTP_HOODY_AI_ASK_BODY);
+        }
+
+        /* other rules meanwhile: the usual way, within the same time */
+
+        return ngx_http_hoody_ai_body_scan(r, ctx);
     }
 
     plan = ngx_http_hoody_ai_plan_find(ctx, view.serial, ask->opaque);
@@ -631,9 +686,15 @@ ngx_http_hoody_ai_rules_failed(ngx_http_request_t *r,
         r->request_body->bufs = ask->bufs;
         r->headers_in.content_length_n = ask->size;
 
-        if (ngx_http_hoody_ai_body_facts(r, ctx, &ask->facts) != NGX_OK) {
+        if (!ask->unseen
+            && ngx_http_hoody_ai_body_facts(r, ctx, &ask->facts) != NGX_OK)
+        {
             return NGX_OK;
         }
+    }
+
+    if (ask->unseen) {
+        return ngx_http_hoody_ai_body_unchanged(r, ctx);
     }
 
     return ngx_http_hoody_ai_body_ready(r, ctx,

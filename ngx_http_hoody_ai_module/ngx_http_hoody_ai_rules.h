@@ -62,6 +62,7 @@ struct ngx_http_hoody_ai_ask_s {
     ngx_http_hoody_ai_reason_e       memory;   /* why it was not kept */
 
     unsigned                         json:1;   /* facts are there */
+    unsigned                         unseen:1; /* the body was not scanned */
     unsigned                         opaque:1;
     unsigned                         answered:1;
     unsigned                         late:1;
@@ -113,6 +114,10 @@ ngx_int_t ngx_http_hoody_ai_answer_take(ngx_http_request_t *r,
 /* a kept plan that may be used now, or NULL; valid until the next call */
 struct hai_plan *ngx_http_hoody_ai_plan_find(ngx_http_hoody_ai_ctx_t *ctx,
     ngx_uint_t serial, ngx_uint_t opaque);
+
+/* the same, where the model is not known: a plan for every model */
+struct hai_plan *ngx_http_hoody_ai_plan_find_any(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t serial);
 
 /*
  * Takes over a plan that was asked for when the registry's entry had this

@@ -343,8 +343,8 @@ static void ask_body(struct hai_evaluation *e) {
 }
 
 /*
- * Would the plan be the same whatever model was asked for?  Only where no rule
- * that may apply looks at the model, or says it.
+ * Would the body be asked for whatever its model is?  Certainly where no rule
+ * that may apply looks at the model.
  */
 static bool is_any_model(const struct run *run) {
     struct hai_rule_facts facts = run->facts;
@@ -354,10 +354,7 @@ static bool is_any_model(const struct run *run) {
     for (i = 0; i < run->rules->n; i++) {
         const struct hai_rule *rule = &run->rules->rule[i];
 
-        if (rule->models.n == 0
-            && (rule->content == NULL
-                || strstr(rule->content, "{{model}}") == NULL))
-        {
+        if (rule->models.n == 0) {
             continue;
         }
         facts.event = rule->event;
@@ -416,7 +413,7 @@ void hai_evaluate_plan(struct hai_evaluation *e, const struct hai_rules *rules,
         return;
     }
     plan_static(&run);
-    e->any_model = is_any_model(&run);
+    e->any_model = e->verdict == HAI_VERDICT_ASK_BODY && is_any_model(&run);
 }
 
 int hai_evaluate_event(const struct hai_rules *rules,

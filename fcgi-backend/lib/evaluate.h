@@ -72,8 +72,8 @@ struct hai_evaluation {
     size_t len;
     const struct hai_rule *rule; /* that refused */
     const char *why;             /* of HAI_VERDICT_INVALID; static */
-    bool any_model;              /* of a plan: the same for every model */
-    char **texts;                /* private: what the changes borrow */
+    bool any_model; /* of HAI_VERDICT_ASK_BODY: whatever its model */
+    char **texts;   /* private: what the changes borrow */
     size_t ntexts;
     size_t size;
 };

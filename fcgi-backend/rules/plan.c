@@ -4,12 +4,9 @@
 
 #include <string.h>
 
-static void begin(struct hai_buf *b, const char *epoch, bool any_model) {
+static void begin(struct hai_buf *b, const char *epoch) {
     hai_buf_text(b, "{\"epoch\":");
     hai_buf_json(b, epoch, strlen(epoch));
-    if (any_model) {
-        hai_buf_text(b, ",\"models\":\"any\"");
-    }
 }
 
 static void text_change(struct hai_buf *b, const char *op,
@@ -42,7 +39,7 @@ static void set_change(struct hai_buf *b, const struct hai_change *change) {
     json_member(b, "fallback", &change->fallback);
 }
 
-bool hai_plan_write(struct hai_buf *b, const char *epoch, bool any_model,
+bool hai_plan_write(struct hai_buf *b, const char *epoch,
                     const struct hai_change *changes, size_t n) {
     size_t i;
 
@@ -52,7 +49,7 @@ bool hai_plan_write(struct hai_buf *b, const char *epoch, bool any_model,
         }
     }
 
-    begin(b, epoch, any_model);
+    begin(b, epoch);
     hai_buf_text(b, ",\"edits\":[");
 
     for (i = 0; i < n; i++) {
@@ -83,6 +80,10 @@ bool hai_plan_write(struct hai_buf *b, const char *epoch, bool any_model,
 }
 
 void hai_plan_write_ask(struct hai_buf *b, const char *epoch, bool any_model) {
-    begin(b, epoch, any_model);
-    hai_buf_text(b, ",\"ask\":\"body\"}");
+    begin(b, epoch);
+    hai_buf_text(b, ",\"ask\":\"body\"");
+    if (any_model) {
+        hai_buf_text(b, ",\"models\":\"any\"");
+    }
+    hai_buf_text(b, "}");
 }

@@ -9,14 +9,11 @@
 #include "buf.h"
 #include "hai_change.h"
 
-/*
- * any_model: the plan is the same for every model.  Message changes have no
- * place in a plan: false, nothing is written.
- */
-bool hai_plan_write(struct hai_buf *b, const char *epoch, bool any_model,
+/* message changes have no place in a plan: false, nothing is written. */
+bool hai_plan_write(struct hai_buf *b, const char *epoch,
                     const struct hai_change *changes, size_t n);
 
-/* "Ask with each body." */
+/* "Ask with each body", of any model or of the one that was asked about. */
 void hai_plan_write_ask(struct hai_buf *b, const char *epoch, bool any_model);
 
 #endif

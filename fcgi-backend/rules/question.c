@@ -58,7 +58,6 @@ struct question {
     struct hai_slice value[PARAMETERS];
     struct hai_request request;
     struct hai_evaluate_hooks hooks;
-    bool any_model; /* of a plan without edits: the same for every model */
 };
 
 const int hai_answer_codes[HAI_ANSWER_COUNT] = {
@@ -113,12 +112,11 @@ static int answer(struct question *q, enum hai_answer_status status,
     }
 
     n = snprintf(head, sizeof(head),
-                 "Status: %d %s\r\n%s%s%s%s%s%s%sContent-Length: %zu\r\n\r\n",
+                 "Status: %d %s\r\n%s%s%s%s%s%sContent-Length: %zu\r\n\r\n",
                  hai_answer_codes[status], reasons[status],
                  type != NULL ? "Content-Type: " : "", type != NULL ? type : "",
                  type != NULL ? "\r\n" : "", epoch ? "X-Hoody-Epoch: " : "",
-                 epoch ? q->set->epoch : "", epoch ? "\r\n" : "",
-                 q->any_model ? "X-Hoody-Models: any\r\n" : "", b->len);
+                 epoch ? q->set->epoch : "", epoch ? "\r\n" : "", b->len);
 
     atomic_fetch_add_explicit(&q->engine->counters.answers[status], 1,
                               memory_order_relaxed);
@@ -353,7 +351,6 @@ static int answer_plan(struct question *q) {
 
     switch (e.verdict) {
     case HAI_VERDICT_PASS:
-        q->any_model = e.any_model;
         rc = answer(q, HAI_ANSWER_204, NULL, true);
         break;
 
@@ -365,7 +362,7 @@ static int answer_plan(struct question *q) {
     case HAI_VERDICT_ASK_BODY:
         /* what a worker would not read as a plan it can ask for each time */
         if (e.verdict == HAI_VERDICT_ASK_BODY
-            || !hai_plan_write(b, q->set->epoch, e.any_model, e.changes, e.n)
+            || !hai_plan_write(b, q->set->epoch, e.changes, e.n)
             || b->len > HAI_PLAN_MAX)
         {
             b->len = 0;

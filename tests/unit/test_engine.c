@@ -189,7 +189,7 @@ static void plans(void **state) {
 
     (void) state;
 
-    assert_true(hai_plan_write(&b, "1-" A, false, changes, 5));
+    assert_true(hai_plan_write(&b, "1-" A, changes, 5));
     assert_false(b.failed);
 
     plan = hai_plan_read(b.data, b.len, &error);
@@ -216,7 +216,7 @@ static void plans(void **state) {
     hai_plan_free(plan);
 
     b.len = 0;
-    assert_false(hai_plan_write(&b, "1-" A, false, &message, 1));
+    assert_false(hai_plan_write(&b, "1-" A, &message, 1));
     assert_int_equal(b.len, 0);
 
     hai_plan_write_ask(&b, "1-" A, true);

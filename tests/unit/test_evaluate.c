@@ -423,6 +423,62 @@ static void test_plan_ask(void **state) {
     hai_rules_unref(rules);
 }
 
+/* Only where no rule that may apply looks at the model. */
+static void test_plan_any_model(void **state) {
+    static const struct {
+        const char *trigger; /* further filters of a rule about models */
+        bool any;
+    } table[] = {
+        {"\"event\":\"chat.message\",\"models\":[\"other\"]", false},
+        {"\"event\":\"chat.params\",\"models\":[\"m\"]", false},
+        {"\"event\":\"tool.execute.after\",\"models\":[\"o\"]", false},
+        {"\"event\":\"session.idle\",\"models\":[\"other\"]", true},
+        {"\"event\":\"chat.message\",\"models\":[\"o\"],"
+         "\"containers\":[\"else\"]",
+         true},
+        {"\"event\":\"chat.message\"", true},
+    };
+    static const struct hai_rule_report report = {say, NULL};
+    struct hai_evaluation e;
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        static const char a[] =
+            "{\"id\":\"a\",\"trigger\":{\"event\":\"chat.message\"},"
+            "\"action\":{\"type\":\"log\",\"content\":\"{{model}}\"}}";
+        struct hai_rule_overlay overlay[2] = {{"a", 1, a, strlen(a)}};
+        struct hai_rules *rules;
+        char b[256];
+
+        snprintf(b, sizeof(b),
+                 "{\"id\":\"b\",\"trigger\":{%s},\"action\":{\"type\":"
+                 "\"log\",\"content\":\"x\"}}",
+                 table[i].trigger);
+        overlay[1] = (struct hai_rule_overlay){"b", 1, b, strlen(b)};
+        rules = hai_rules_load(NULL, overlay, 2, &report);
+        assert_non_null(rules);
+
+        hai_evaluate_plan(&e, rules, &request, NULL);
+        assert_int_equal(e.verdict, HAI_VERDICT_ASK_BODY);
+        assert_int_equal(e.any_model, table[i].any);
+        hai_evaluation_free(&e);
+        hai_rules_unref(rules);
+    }
+
+    /* edits are of one model */
+    {
+        struct hai_rules *rules =
+            MAKE({"a", "chat.message", APPEND("x"), NULL});
+
+        hai_evaluate_plan(&e, rules, &request, NULL);
+        assert_int_equal(e.verdict, HAI_VERDICT_CHANGES);
+        assert_false(e.any_model);
+        hai_evaluation_free(&e);
+        hai_rules_unref(rules);
+    }
+}
+
 /* More than fits into a plan: the texts come with each request instead. */
 static void test_plan_size(void **state) {
     static char text[60000];
@@ -539,6 +595,7 @@ int main(void) {
         cmocka_unit_test_setup(test_depth, set_up),
         cmocka_unit_test_setup(test_plan, set_up),
         cmocka_unit_test_setup(test_plan_ask, set_up),
+        cmocka_unit_test_setup(test_plan_any_model, set_up),
         cmocka_unit_test_setup(test_plan_size, set_up),
         cmocka_unit_test_setup(test_opaque, set_up),
         cmocka_unit_test_setup(test_event, set_up),

@@ -127,6 +127,12 @@ static void others(void **state) {
     plan = read_plan("{'ask':'body','epoch':'\\u0031'}");
     assert_slice(&plan->epoch, "1");
     assert_true(plan->ask_body);
+    assert_false(plan->any_model);
+    hai_plan_free(plan);
+
+    plan = read_plan("{'models':'any','ask':'body','epoch':'1'}");
+    assert_true(plan->ask_body);
+    assert_true(plan->any_model);
     assert_int_equal(plan->n, 0);
     hai_plan_free(plan);
 
@@ -147,6 +153,9 @@ static void refused(void **state) {
         "{'epoch':'1','ask':'plan'}",
         "{'epoch':'1','ask':true}",
         "{'epoch':'1','ask':'bodybodybodybodybody'}",
+        "{'epoch':'1','edits':[],'models':'any'}",
+        "{'epoch':'1','ask':'body','models':'all'}",
+        "{'epoch':'1','ask':'body','models':['any']}",
         "{'epoch':'','edits':[]}",
         "{'epoch':null,'edits':[]}",
         "{'epoch':true,'edits':[]}",
