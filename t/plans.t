@@ -30,13 +30,19 @@ $port = start_engine(sub {
     open(my $in, '<', $state) or return undef;
     my $now = JSON::PP::decode_json(do { local $/; <$in> });
 
-    return undef if $now->{dead};
+    return undef if $now->{dead} || $now->{hush} && $q->{ask} eq 'body';
     select(undef, undef, undef, $now->{pause}) if $now->{pause};
 
     return answer(status => 204, headers => $now->{none}
             ? ["X-Hoody-Epoch: $now->{none}"] : []) if exists $now->{none};
+    if ($q->{ask} eq 'body') {
+        return edits(@{ $now->{splice} }) if $now->{splice};
+        return refusal(400, '{"error":{"code":"invalid_body"}}')
+            if $now->{invalid};
+        return answer(status => 204);
+    }
+
     return plan($now->{raw}) if defined $now->{raw};
-    return answer(status => 204) if $q->{ask} eq 'body';
     return plan(JSON::PP::encode_json({ epoch => $now->{epoch},
         edits => $now->{edits} }));
 });
@@ -425,11 +431,11 @@ is(scalar(questions()), 1, 'one question');
 
 
 
-=== TEST 13: 10,000 models that somebody made up
+=== TEST 13: 3,000 models that somebody made up
 --- http_config
 hoody_ai_zone plans-many:8m;
 --- config eval
-main::plans_config(undef, 'keepalive_requests 100000;')
+main::plans_config(undef, 'keepalive_requests 30000;')
 --- timeout: 60s
 --- log_level: warn
 --- check
@@ -460,11 +466,11 @@ my $m = main::metrics();
 
 is($m->{workers}[0]{plans}, 64, 'not more than its share');
 cmp_ok($m->{workers}[0]{plans_memory_bytes}, '<', 100000, 'little memory');
-is($m->{rules}{plans_dropped}, 10000 - 64, 'the others went');
+is($m->{rules}{plans_dropped}, 3000 - 64, 'the others went');
 
 # the last ones are there
 questions();
-main::ask(model => 'made-up-10000');
+main::ask(model => 'made-up-3000');
 is(scalar(questions()), 0, 'the last one is kept');
 main::ask(model => 'made-up-1');
 is(scalar(questions()), 1, 'the first one is not');
@@ -519,3 +525,88 @@ do {
 is($status, 503, 'a reload drops them');
 main::engine(edits => \@main::append);
 like((main::ask())[1], qr/kind/, 'asked again');
+
+
+
+=== TEST 16: bodies that are asked about whatever their model
+--- check
+my $any = '{"epoch":"e1","ask":"body","models":"any"}';
+my $body = '{"model":"m2","messages":[]}';
+
+main::engine(raw => $any);
+is((main::ask(model => 'm1'))[1], '{"model":"m1","messages":[]}', 'sent');
+is(join(' ', map { $_->{ask} } questions()), 'plan body', 'both questions');
+
+# the engine sees the next one first, whatever its model
+is((main::ask(body => $body))[1], $body, 'another model');
+
+my ($q, @more) = questions();
+
+is($q->{ask}, 'body', 'the body at once');
+is($q->{params}{HOODY_MODEL}, '', 'its model is not known yet');
+is($q->{size}, length $body, 'the whole of it');
+is(scalar(@more), 0, 'and no other question');
+
+# what the engine lets pass is looked at all the same
+for my $bad ('{"model":"m","messages":[],"messages":[1]}', '{"model":"m"} x',
+    '{"model":"m","Messages":[]}', '[]', '{"model":""}')
+{
+    my ($status, $sent, $got) = main::ask(body => $bad);
+
+    is($status, 400, "$bad: refused");
+    like($got->{body}, qr/"invalid_body"/, 'as what it is');
+    is($sent, undef, 'not sent');
+}
+
+# edits are of the bytes that were shown, and what becomes of them is scanned
+main::engine(raw => $any, splice => [[1, 0, '"a":1,']]);
+is((main::ask(body => $body))[1], '{"a":1,"model":"m2","messages":[]}',
+    'edits');
+
+main::engine(raw => $any, splice => [[1, 0, '"model":"x",']]);
+
+my ($status, $sent, $got) = main::ask(body => $body);
+
+is($status, 503, 'edits that make a key occur twice');
+like($got->{body}, qr/"rules_unavailable"/, 'are the fault of the rules');
+is($sent, undef, 'not sent');
+
+main::engine(raw => $any, invalid => 1);
+is((main::ask(body => 'x'))[0], 400, 'the engine finds it invalid');
+
+# large ones, in slices
+main::engine(raw => $any, splice => [[1, 0, '"a":1,']]);
+
+my $large = '{"model":"m3","user":"' . 'x' x 700_000 . '"}';
+
+is((main::ask(body => $large))[0], 200, 'a large body');
+
+# other rules: the model counts again
+main::engine(epoch => 'e2', edits => \@main::append);
+main::tell($block, 'SET hoody:{t}:rules:epoch e2');
+like((main::ask(body => $body))[1], qr/kind/, 'another epoch: a plan');
+is((questions())[0]{ask}, 'plan', 'asked for');
+
+# the engine is gone
+main::tell($block, 'SET hoody:{t}:rules:epoch e1');
+main::engine(raw => $any);
+is((main::ask(body => $body))[0], 200, 'back');
+main::engine(raw => $any, hush => 1);
+is((main::ask(body => $body))[0], 503, 'no answer to a body');
+
+
+
+=== TEST 17: the same with on_error=pass
+--- config eval: main::plans_config('on_error=pass timeout=5s')
+--- check
+my $any = '{"epoch":"e1","ask":"body","models":"any"}';
+my $body = '{"model":"m2","messages":[]}';
+
+main::engine(raw => $any);
+main::ask();
+main::engine(raw => $any, hush => 1);
+is((main::ask(body => $body))[1], $body, 'goes on as it came');
+is((main::ask(body => '{"model":"m","model":"n"}'))[0], 400,
+    'and is looked at');
+main::engine(raw => $any, splice => [[1, 0, '"model":"x",']]);
+is((main::ask(body => $body))[1], $body, 'edits that cannot be used');
