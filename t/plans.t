@@ -444,7 +444,7 @@ main::engine(edits => [ { op => 'append', target => 'system',
 
 my $n = 0;
 
-for my $part (1 .. 50) {
+for my $part (1 .. 15) {
     my $text = '';
 
     for my $i (1 .. 200) {
