@@ -11,7 +11,7 @@ BENCH_KEY=sk-bench-0123456789abcdef0123456789abcdef0123456789abcdef
 BENCH_PIDS=()
 BENCH_WRAPPER=()    # a command that runs nginx, valgrind for instance
 
-declare -A BENCH_ADDRESS BENCH_WORKER BENCH_MASTER
+declare -A BENCH_ADDRESS BENCH_WORKER BENCH_MASTER BENCH_ENGINE
 
 
 # bench_help <argument>...: the calling script's first comment for -h
@@ -137,6 +137,7 @@ END
 #
 #   append    a static rule: a kept plan
 #   look      a rule that has to see each body; it finds nothing to log
+#   fresh     the same
 #   hundred   a hundred rules, of which one applies
 bench_rules() {
     local i
@@ -151,7 +152,7 @@ bench_rules() {
         done
     fi
 
-    if [ "$1" = look ]; then
+    if [ "$1" = look ] || [ "$1" = fresh ]; then
         printf '%s' '{"id":"reads","trigger":{"event":"tool.execute.after",' \
             '"toolName":"read"},"action":{"type":"log","content":"read"}},'
     fi
@@ -175,6 +176,7 @@ bench_start_engine() {
         --socket "$root/rules.sock" --socket-mode 666 \
         >"$root/engine.log" 2>&1 </dev/null &
     BENCH_PIDS+=($!)
+    BENCH_ENGINE[$1]=$!
 
     # it publishes what it loaded, then it answers
     hai_wait_for "the rule engine ($1)" bench_has_epoch "$1"
@@ -241,6 +243,7 @@ END
 #   stream    the same, answers unbuffered
 #   gateway   the module
 #   append, look, hundred   the module with rules, see bench_rules
+#   fresh     as look, a connection to the engine for each question
 #   lua       a look-up in Redis for each request, bodies stay in memory
 bench_location() {
     local key="proxy_set_header Authorization \"Bearer $BENCH_KEY\";"
@@ -250,7 +253,7 @@ bench_location() {
         memory) printf '%s\n' "$key" 'client_body_buffer_size 2m;' ;;
         stream) printf '%s\n' "$key" 'proxy_buffering off;' ;;
         gateway) printf '%s\n' 'hoody_ai on;' 'hoody_ai_credential openai;' ;;
-        append | look | hundred)
+        append | look | hundred | fresh)
             printf '%s\n' 'hoody_ai on;' 'hoody_ai_credential openai;' \
                 'hoody_ai_rules /hoody-ai-rules;'
             ;;
@@ -313,7 +316,7 @@ bench_own_locations() {
             printf '\n        location = /status {\n'
             printf '            hoody_ai_status;\n        }\n'
             ;;
-        append | look | hundred)
+        append | look | hundred | fresh)
             printf '\n        include hoody-ai/hoody_ai_rules.conf;\n'
             ;;
     esac
@@ -326,12 +329,18 @@ bench_write_gateway() {
 
     case $2 in
         gateway) ;;
-        append | look | hundred)
+        append | look | hundred | fresh)
             server=$2
             mkdir -p "$root/hoody-ai"
             cp "$HAI_ROOT"/conf/hoody_ai_rules* "$root/hoody-ai/"
             sed -i "s,/run/hoody-ai/rules.sock,$root/rules.sock," \
                 "$root/hoody-ai/hoody_ai_rules_upstream.conf"
+            if [ "$2" = fresh ]; then
+                sed -i 's/\(keep_conn  *\)on;/\1off;/' \
+                    "$root/hoody-ai/hoody_ai_rules.conf"
+                sed -i '/keepalive/d' \
+                    "$root/hoody-ai/hoody_ai_rules_upstream.conf"
+            fi
             printf '\n    include hoody-ai/hoody_ai_rules_upstream.conf;\n'
             ;;
         *) return 0 ;;
@@ -354,7 +363,7 @@ bench_start_nginx() {
     mkdir -p "$root"
 
     case $kind in
-        gateway | append | look | hundred)
+        gateway | append | look | hundred | fresh)
             load="load_module $HAI_BUILD/ngx_http_hoody_ai_module.so;"
             (umask 077; printf '%s\n' "$BENCH_KEY" >"$root/openai.key")
             ;;

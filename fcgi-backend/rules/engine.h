@@ -42,6 +42,7 @@ struct hai_counters {
     atomic_ullong answers[HAI_ANSWER_COUNT];
     atomic_ullong reloads;
     atomic_ullong reloads_failed;
+    atomic_ullong accepted; /* connections */
 };
 
 /* Why the last load was refused. */

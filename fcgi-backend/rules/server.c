@@ -243,6 +243,9 @@ static void accept_one(struct worker *w) {
         return;
     }
 
+    atomic_fetch_add_explicit(&s->engine->counters.accepted, 1,
+                              memory_order_relaxed);
+
     c = connection_new(s, fd);
     if (c == NULL) {
         hai_log(HAI_LOG_ERROR, "a connection is refused: %s", strerror(errno));

@@ -99,7 +99,8 @@ void hai_status_write(struct hai_engine *engine, struct hai_buf *b) {
 
     hai_buf_format(b,
                    "},\"dropped_entries\":%llu,\"connections\":%u,"
-                   "\"threads\":%ld}\n",
+                   "\"accepted\":%llu,\"threads\":%ld}\n",
                    atomic_load(&engine->entries.dropped),
-                   atomic_load(&engine->connections), engine->threads);
+                   atomic_load(&engine->connections),
+                   atomic_load(&counters->accepted), engine->threads);
 }
