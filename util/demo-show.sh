@@ -270,7 +270,7 @@ show_rule() {
     if ! is_real "$api"; then
         printf '\n  the prompt that the provider received:\n'
         provider_says requests >"$run/received"
-        sed -n 's/.*\\"messages\\":\(\[.*\]\).*/  \1/p' "$run/received" \
+        sed -n 's/.*\\"messages\\":\(\[[^]]*\]\).*/  \1/p' "$run/received" \
             | tail -n 1 | sed 's/\\"/"/g'
         expect 'the rule is in it' grep -qF -- "$guardrail" "$run/received"
     fi
@@ -434,7 +434,7 @@ $cli HSET '$entry' status running
 # rules; the engine takes up what you change (docs/RULES.md)
 \$EDITOR $run/hoody.json
 $programs/hoody-ai rules check $run/hoody.json
-$sudo$programs/hoody-ai rules status --socket $run/rules/rules.sock
+${sudo}$programs/hoody-ai rules status --socket $run/rules/rules.sock
 
 # what the gateway notes, and what the provider has seen
 tail -f $run/nginx/hoody-ai.log $run/nginx/error.log $run/rules/audit.jsonl

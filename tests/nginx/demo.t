@@ -44,6 +44,10 @@ for my $network ('', '--loopback') {
     like($out, qr/^== 3 .*\b403\b.*ai_disabled/ms, "$name: 403");
     like($out, qr/^  Authorization: Bearer sk-sample-\w+$/m,
          "$name: the key at the provider");
+    like($out, qr/^  \[\{"role":"system","content":"Never execute/m,
+         "$name: a rule in the prompt");
+    like($out, qr/^== 6 .*\b503\b.*rules_unavailable/ms,
+         "$name: the engine hangs");
     like($out, qr/SREM.*access_revoked/s, "$name: revoked in mid-stream");
     unlike($out, qr/FAILED|\e\[/, "$name: no failure, no colours");
     unlike($out, qr/Try, in another/i, "$name: did not stay up");
@@ -62,10 +66,10 @@ for my $network ('', '--loopback') {
 
     my @lines = commands($out);
 
-    is(scalar @lines, 10, 'lines to try');
+    is(scalar @lines, 13, 'lines to try');
 
     my ($chat, $messages, $other, $on, $off, $show, $stop, $start, undef,
-        $requests) = @lines;
+        $check, $status, undef, $requests) = @lines;
 
     like(shell($chat), qr/^data: .*"content".*^data: \[DONE\]/ms, 'chat');
     like(shell($messages), qr/"type": ?"message"/, 'messages');
@@ -82,6 +86,8 @@ for my $network ('', '--loopback') {
     like(shell($chat), qr/"code":"invalid_identity"/, 'and it is');
     is(shell($start), "0\n", 'running');
     like(shell($chat), qr/^data: \[DONE\]/m, 'and it is');
+    like(shell($check), qr/: fine, 2 rules/, 'rules check');
+    like(shell($status), qr/^rules +2/m, 'rules status');
     like(shell($requests), qr/sk-sample-/, 'what the provider received');
 
     is(down($pid, 'INT'), 0, 'Ctrl-C is an ordinary end');
