@@ -354,10 +354,7 @@ static bool is_any_model(const struct run *run) {
     for (i = 0; i < run->rules->n; i++) {
         const struct hai_rule *rule = &run->rules->rule[i];
 
-        if (rule->models.n == 0
-            && (rule->content == NULL
-                || strstr(rule->content, "{{model}}") == NULL))
-        {
+        if (rule->models.n == 0 && !hai_rule_says_model(rule)) {
             continue;
         }
         facts.event = rule->event;

@@ -130,6 +130,9 @@ bool hai_rule_glob(const char *pattern, const char *text, size_t len);
  * "Plans")? */
 bool hai_rule_is_static(const struct hai_rule *rule);
 
+/* Does its text name the model, in whatever way that is written? */
+bool hai_rule_says_model(const struct hai_rule *rule);
+
 /* The rule's text with its {{...}} filled in; at most max bytes, cut at a
  * character.  NULL without memory; free(). */
 char *hai_rule_text(const struct hai_rule *rule,

@@ -153,6 +153,18 @@ const char *hai_rules_template_check(const char *text,
     return reason;
 }
 
+bool hai_rule_says_model(const struct hai_rule *rule) {
+    struct cursor c = {.p = rule->content != NULL ? rule->content : ""};
+    enum part part;
+
+    while ((part = next(&c)) != PART_END) {
+        if (part == PART_VARIABLE && c.variable == VAR_MODEL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void put(struct output *out, const char *text, size_t len) {
     size_t room = out->max - out->len;
 

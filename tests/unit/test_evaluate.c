@@ -396,6 +396,31 @@ static void test_plan(void **state) {
     hai_rules_unref(rules);
 }
 
+static void expect_any_model(const char *event, const char *action,
+                             const char *more, bool any) {
+    struct hai_rules *rules = MAKE({"a", event, action, more});
+    struct hai_evaluation e;
+
+    hai_evaluate_plan(&e, rules, &request, NULL);
+    assert_int_equal(e.any_model, any);
+    hai_evaluation_free(&e);
+    hai_rules_unref(rules);
+}
+
+/* A plan that names the model, however that is written, is for this one. */
+static void test_plan_any_model(void **state) {
+    (void) state;
+    expect_any_model("chat.message", APPEND("x"), NULL, true);
+    expect_any_model("chat.message", APPEND("{{model}}"), NULL, false);
+    expect_any_model("chat.message", APPEND("{{ model }}"), NULL, false);
+    expect_any_model("chat.message", APPEND("{{event}}{{  model}}"), NULL,
+                     false);
+    expect_any_model("chat.message", APPEND("{{{{model}}"), NULL, true);
+    expect_any_model("session.error", LOG("{{model}}"), NULL, true);
+    expect_any_model("chat.message", APPEND("{{ model }}"),
+                     ",\"enabled\":false", true);
+}
+
 /* One rule that has to see the request, and all of them are asked each time. */
 static void test_plan_ask(void **state) {
     static const struct entry table[] = {
@@ -538,6 +563,7 @@ int main(void) {
         cmocka_unit_test_setup(test_cooldown, set_up),
         cmocka_unit_test_setup(test_depth, set_up),
         cmocka_unit_test_setup(test_plan, set_up),
+        cmocka_unit_test_setup(test_plan_any_model, set_up),
         cmocka_unit_test_setup(test_plan_ask, set_up),
         cmocka_unit_test_setup(test_plan_size, set_up),
         cmocka_unit_test_setup(test_opaque, set_up),
