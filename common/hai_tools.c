@@ -17,6 +17,11 @@
 #define WORD_MAX 64  /* bytes of a role or a type that is of interest */
 #define NAME_MAX 256 /* bytes of a name or an id; longer ones are unknown */
 
+/* a result's key for the id of its call */
+#define CHAT_ID "tool_call_id"
+#define MESSAGES_ID "tool_use_id"
+#define RESPONSES_ID "call_id"
+
 #define MEMORY_MAX                                                             \
     ((size_t) HAI_TOOLS_MAX * (HAI_TOOLS_MAX_INPUT + 4 * NAME_MAX))
 
@@ -34,10 +39,12 @@ struct item {
     struct hai_json_value call_id;
     struct hai_json_value name;
     struct hai_json_value input;
-    bool encoded;                   /* it is "arguments" */
+    struct hai_json_value arguments;
+    struct hai_json_value action;
     struct hai_json_value list;     /* content */
     struct hai_json_value calls;    /* tool_calls */
     struct hai_json_value function; /* of a call: its name and input */
+    struct hai_json_value custom;
 };
 
 struct call {
@@ -101,10 +108,13 @@ static bool ends_with(const struct word *word, const char *end) {
     return word->len > n && memcmp(word->text + word->len - n, end, n) == 0;
 }
 
-/* Takes an object whose brace is next. */
-static void read_item(struct hai_walk *w, struct item *item) {
+/*
+ * Takes an object whose brace is next.  call_id is the dialect's key for it: a
+ * provider passes over those of others, which could say something else.
+ */
+static void read_item(struct hai_walk *w, struct item *item,
+                      const char *call_id) {
     struct hai_walk_key key;
-    struct hai_json_value other;
 
     memset(item, 0, sizeof(*item));
     item->from = *w;
@@ -121,25 +131,20 @@ static void read_item(struct hai_walk *w, struct item *item) {
             hai_walk_value(w, &item->name);
         } else if (hai_walk_key_is(&key, "id")) {
             hai_walk_value(w, &item->id);
-        } else if (hai_walk_key_is(&key, "call_id")
-                   || hai_walk_key_is(&key, "tool_call_id")
-                   || hai_walk_key_is(&key, "tool_use_id"))
-        {
+        } else if (hai_walk_key_is(&key, call_id)) {
             hai_walk_value(w, &item->call_id);
-        } else if (hai_walk_key_is(&key, "input")
-                   || hai_walk_key_is(&key, "arguments")
-                   || hai_walk_key_is(&key, "action"))
-        {
+        } else if (hai_walk_key_is(&key, "input")) {
             hai_walk_value(w, &item->input);
-            item->encoded = hai_walk_key_is(&key, "arguments");
+        } else if (hai_walk_key_is(&key, "arguments")) {
+            hai_walk_value(w, &item->arguments);
+        } else if (hai_walk_key_is(&key, "action")) {
+            hai_walk_value(w, &item->action);
         } else if (hai_walk_key_is(&key, "tool_calls")) {
             hai_walk_value(w, &item->calls);
-        } else if (hai_walk_key_is(&key, "function")
-                   || hai_walk_key_is(&key, "custom")) {
-            hai_walk_value(w, &other);
-            if (other.type == '{') {
-                item->function = other;
-            }
+        } else if (hai_walk_key_is(&key, "function")) {
+            hai_walk_value(w, &item->function);
+        } else if (hai_walk_key_is(&key, "custom")) {
+            hai_walk_value(w, &item->custom);
         } else {
             hai_walk_skip(w);
         }
@@ -173,10 +178,11 @@ static bool start_array(struct hai_walk *w, const struct item *item,
 }
 
 /* The next element that is an object. */
-static bool next_item(struct hai_walk *w, struct item *item) {
+static bool next_item(struct hai_walk *w, struct item *item,
+                      const char *call_id) {
     while (hai_walk_element(w)) {
         if (hai_walk_peek(w) == '{') {
-            read_item(w, item);
+            read_item(w, item, call_id);
             return true;
         }
         hai_walk_skip(w);
@@ -193,14 +199,23 @@ static void turn(struct reader *r) {
     r->more = false;
 }
 
+/* kind: the type of the call, which says where its input is. */
 static void add_call(struct reader *r, const struct hai_json_value *id,
-                     const struct item *item) {
+                     const struct item *item, const struct word *kind) {
+    const struct hai_json_value *input =
+        is(kind, "function") || is(kind, "function_call") ? &item->arguments
+        : is(kind, "custom") || is(kind, "custom_tool_call")
+                || is(kind, "tool_use")
+            ? &item->input
+        : item->action.end ? &item->action
+        : item->input.end  ? &item->input
+                           : &item->arguments;
     struct call *call = &r->calls[r->n_calls++ % HAI_TOOLS_MAX];
 
     call->id_at = *id;
     call->name_at = item->name;
-    call->input_at = item->input;
-    call->encoded = item->encoded && item->input.type == '"';
+    call->input_at = *input;
+    call->encoded = input == &item->arguments && input->type == '"';
     call->type.len = 0;
     call->id_read = false;
     call->read = false;
@@ -220,19 +235,24 @@ static void add_result(struct reader *r, const struct hai_json_value *id,
 }
 
 static void chat_calls(struct reader *r, const struct item *item) {
+    static const struct word standard = {"function", 8};
+    const struct hai_json_value *value;
     struct item call, function;
     struct hai_walk w, inside;
+    bool custom;
 
     if (!start_array(&w, item, &item->calls)) {
         return;
     }
 
-    while (next_item(&w, &call)) {
-        if (call.function.end) {
+    while (next_item(&w, &call, CHAT_ID)) {
+        custom = is(&call.type, "custom");
+        value = custom ? &call.custom : &call.function;
+        if (value->end && value->type == '{') {
             inside = call.from;
-            hai_walk_jump(&inside, call.function.start);
-            read_item(&inside, &function);
-            add_call(r, &call.id, &function);
+            hai_walk_jump(&inside, value->start);
+            read_item(&inside, &function, CHAT_ID);
+            add_call(r, &call.id, &function, custom ? &call.type : &standard);
         }
     }
 }
@@ -246,7 +266,7 @@ static void read_chat(struct reader *r) {
         return;
     }
 
-    while (next_item(&w, &item)) {
+    while (next_item(&w, &item, CHAT_ID)) {
         if (is(&item.role, "assistant")) {
             turn(r);
             chat_calls(r, &item);
@@ -268,7 +288,7 @@ static void read_messages(struct reader *r) {
         return;
     }
 
-    while (next_item(&w, &item)) {
+    while (next_item(&w, &item, MESSAGES_ID)) {
         assistant = is(&item.role, "assistant");
         if (assistant) {
             turn(r);
@@ -277,9 +297,9 @@ static void read_messages(struct reader *r) {
             continue;
         }
 
-        while (next_item(&blocks, &block)) {
+        while (next_item(&blocks, &block, MESSAGES_ID)) {
             if (assistant && is(&block.type, "tool_use")) {
-                add_call(r, &block.id, &block);
+                add_call(r, &block.id, &block, &block.type);
             } else if (!assistant && is(&block.type, "tool_result")) {
                 add_result(r, &block.call_id, &none);
             }
@@ -296,13 +316,14 @@ static void read_responses(struct reader *r) {
         return;
     }
 
-    while (next_item(&w, &item)) {
+    while (next_item(&w, &item, RESPONSES_ID)) {
         if (ends_with(&item.type, "_call_output")) {
             add_result(r, &item.call_id, &none);
 
         } else if (ends_with(&item.type, "_call")) {
             turn(r);
-            add_call(r, item.call_id.end ? &item.call_id : &item.id, &item);
+            add_call(r, item.call_id.end ? &item.call_id : &item.id, &item,
+                     &item.type);
             if (item.name.end == 0) {
                 r->calls[(r->n_calls - 1) % HAI_TOOLS_MAX].type = item.type;
             }

@@ -158,7 +158,7 @@ static void fire(struct run *run, const struct hai_rule *rule,
 
     /* first what stays for ever: a result that was seen starts no pause */
     if (is_report(rule) && memory->seen != NULL
-        && !hai_seen_take(memory->seen, rule, container, call))
+        && !hai_seen_take(memory->seen, rule, &run->facts, call))
     {
         skipped(run, rule, "seen");
         return;

@@ -14,8 +14,10 @@
 #include "hai_change.h"
 
 /* Tool results for which a log or webhook rule has fired, by rule, container
- * and call: a request that is sent again fires none of them again.  Threads
- * may share one; bounded, and what it forgets may fire once more. */
+ * and call (its id, tool and input: there are callers, and providers, whose
+ * ids begin again with each conversation): a request that is sent again fires
+ * none of them again.  Threads may share one; bounded, and what it forgets may
+ * fire once more. */
 struct hai_seen;
 
 struct hai_seen *hai_seen_new(size_t max);
@@ -23,7 +25,7 @@ void hai_seen_free(struct hai_seen *s);
 
 /* Is this the first time?  If so that is noted. */
 bool hai_seen_take(struct hai_seen *s, const struct hai_rule *rule,
-                   struct hai_slice container, struct hai_slice call);
+                   const struct hai_rule_facts *facts, struct hai_slice call);
 
 /* Who wants to hear of single rules.  Functions may be NULL. */
 struct hai_evaluate_hooks {

@@ -81,14 +81,16 @@ static void hash_text(struct hai_sip *sip, const char *text, size_t len) {
 }
 
 static uint64_t hash(const struct table *t, const char *rule,
-                     struct hai_slice container, struct hai_slice call) {
+                     const struct hai_slice *texts, size_t n) {
     struct hai_sip sip;
     uint64_t key;
+    size_t i;
 
     hai_sip_start(&sip, t->seed);
     hash_text(&sip, rule, strlen(rule));
-    hash_text(&sip, container.data, container.len);
-    hash_text(&sip, call.data, call.len);
+    for (i = 0; i < n; i++) {
+        hash_text(&sip, texts[i].data, texts[i].len);
+    }
     key = hai_sip_end(&sip, 0, 0);
     return key != 0 ? key : 1;
 }
@@ -132,7 +134,6 @@ void hai_cooldown_free(struct hai_cooldown *c) {
 
 bool hai_cooldown_take(struct hai_cooldown *c, const struct hai_rule *rule,
                        struct hai_slice container, uint64_t now_ms) {
-    struct hai_slice none = {NULL, 0};
     struct place *place;
     uint64_t key;
     bool fires;
@@ -140,7 +141,7 @@ bool hai_cooldown_take(struct hai_cooldown *c, const struct hai_rule *rule,
     if (rule->cooldown_ms == 0) {
         return true;
     }
-    key = hash(c->table, rule->id, container, none);
+    key = hash(c->table, rule->id, &container, 1);
     pthread_mutex_lock(&c->table->mutex);
     place = find(c->table, key);
 
@@ -178,7 +179,9 @@ void hai_seen_free(struct hai_seen *s) {
 }
 
 bool hai_seen_take(struct hai_seen *s, const struct hai_rule *rule,
-                   struct hai_slice container, struct hai_slice call) {
+                   const struct hai_rule_facts *facts, struct hai_slice call) {
+    const struct hai_slice texts[] = {facts->container, call, facts->tool,
+                                      facts->input};
     struct place *place;
     uint64_t key;
     bool first;
@@ -186,7 +189,7 @@ bool hai_seen_take(struct hai_seen *s, const struct hai_rule *rule,
     if (call.len == 0) {
         return true; /* nothing to know it by */
     }
-    key = hash(s->table, rule->id, container, call);
+    key = hash(s->table, rule->id, texts, sizeof(texts) / sizeof(*texts));
     pthread_mutex_lock(&s->table->mutex);
     place = find(s->table, key);
     first = place->key != key;

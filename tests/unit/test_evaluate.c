@@ -330,6 +330,12 @@ static void test_seen(void **state) {
     expect(rules, &memory, HAI_VERDICT_PASS, 0, "t:seen ");
     set_result(1, "c2", "read", NULL);
     expect(rules, &memory, HAI_VERDICT_PASS, 0, "t:seen t!x ");
+
+    /* an id that is used again is another call's, if that does anything else */
+    set_result(0, "c1", "read", "{\"path\":\"a\"}");
+    set_result(1, "c1", "read", "{\"path\":\"b\"}");
+    expect(rules, &memory, HAI_VERDICT_PASS, 0, "t!x t!x ");
+    expect(rules, &memory, HAI_VERDICT_PASS, 0, "t:seen t:seen ");
     hai_rules_unref(rules);
 
     rules = tool_rules(APPEND("x"), "");

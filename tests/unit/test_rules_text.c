@@ -247,6 +247,13 @@ static void test_cooldown(void **state) {
     hai_cooldown_free(NULL);
 }
 
+static bool take(struct hai_seen *s, const struct hai_rule *rule,
+                 struct hai_slice container, struct hai_slice call) {
+    struct hai_rule_facts facts = {.container = container};
+
+    return hai_seen_take(s, rule, &facts, call);
+}
+
 /* A full table forgets, it never says no. */
 static void test_full(void **state) {
     struct hai_cooldown *c = hai_cooldown_new(16);
@@ -263,8 +270,8 @@ static void test_full(void **state) {
 
         assert_true(hai_cooldown_take(c, &rule, call, 1));
         assert_false(hai_cooldown_take(c, &rule, call, 2));
-        assert_true(hai_seen_take(s, &rule, a, call));
-        assert_false(hai_seen_take(s, &rule, a, call));
+        assert_true(take(s, &rule, a, call));
+        assert_false(take(s, &rule, a, call));
     }
     hai_cooldown_free(c);
     hai_seen_free(s);
@@ -277,14 +284,14 @@ static void test_seen(void **state) {
 
     (void) state;
     assert_non_null(s);
-    assert_true(hai_seen_take(s, &rule, a, b));
-    assert_false(hai_seen_take(s, &rule, a, b));
-    assert_true(hai_seen_take(s, &other, a, b));
-    assert_true(hai_seen_take(s, &rule, b, a));
+    assert_true(take(s, &rule, a, b));
+    assert_false(take(s, &rule, a, b));
+    assert_true(take(s, &other, a, b));
+    assert_true(take(s, &rule, b, a));
 
     /* without an id nothing can be known again */
-    assert_true(hai_seen_take(s, &rule, a, none));
-    assert_true(hai_seen_take(s, &rule, a, none));
+    assert_true(take(s, &rule, a, none));
+    assert_true(take(s, &rule, a, none));
     hai_seen_free(s);
     hai_seen_free(NULL);
 }

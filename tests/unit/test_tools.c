@@ -200,6 +200,20 @@ static void chat(void **state) {
                "{'role':'function','name':'g','content':'x'}]}",
                {{"c1", "f", "'a \\n b'"}, {"", "g", ""}}},
 
+        /* keys of other dialects and types say nothing */
+        {CHAT, "{'messages':["
+               "{'role':'assistant','tool_calls':["
+               "{'id':'c1','type':'function','custom':{'name':'g','input':'x'},"
+               "'function':{'name':'f','arguments':'1','input':'2'},"
+               "'call_id':'c2'},"
+               "{'id':'c2','function':{'name':'f2','action':3,'arguments':'2'},"
+               "'custom':{'name':'g'}}]},"
+               "{'role':'tool','tool_call_id':'c1','call_id':'c2',"
+               "'tool_use_id':'c2','content':'x'},"
+               "{'role':'tool','call_id':'c1','tool_call_id':'c2'},"
+               "{'role':'tool','call_id':'c1'}]}",
+               {{"c1", "f", "1"}, {"c2", "f2", "2"}, {"", "", ""}}},
+
         /* shapes that are none */
         {CHAT, "{'messages':["
                "{'role':'assistant','tool_calls':[1,{'id':'c1'},"
@@ -238,6 +252,15 @@ static void anthropic(void **state) {
                     "{'type':'tool_result','tool_use_id':'t1'}]}]}",
                     {{"t1", "", ""}}},
         {ANTHROPIC, "{'messages':["
+                    "{'role':'assistant','content':["
+                    "{'type':'tool_use','id':'t1','name':'f','input':{},"
+                    "'arguments':'x'},"
+                    "{'type':'tool_use','id':'t2','name':'g'}]},"
+                    "{'role':'user','content':["
+                    "{'type':'tool_result','tool_use_id':'t1',"
+                    "'tool_call_id':'t2','call_id':'t2'}]}]}",
+                    {{"t1", "f", "{}"}}},
+        {ANTHROPIC, "{'messages':["
                     "{'role':'user','content':["
                     "{'type':'tool_result','tool_use_id':'t1'}]},"
                     "{'role':'assistant','content':['x']}]}",
@@ -274,6 +297,13 @@ static void responses(void **state) {
                     "{'type':'function_call_output','call_id':'c1'},"
                     "{'type':'message','role':'assistant','content':'x'}]}",
                     {{NULL, NULL, NULL}}},
+        {RESPONSES, "{'input':["
+                    "{'type':'function_call','call_id':'c1','name':'f',"
+                    "'arguments':'1','input':'2','action':3},"
+                    "{'type':'function_call','call_id':'c2','name':'g'},"
+                    "{'type':'function_call_output','call_id':'c1',"
+                    "'tool_call_id':'c2','tool_use_id':'c2'}]}",
+                    {{"c1", "f", "1"}}},
         {RESPONSES, "{'input':["
                     "{'type':'function_call_output','call_id':'c1'},"
                     "{'type':'function_call','call_id':'c2','name':'f'}]}",
@@ -364,7 +394,7 @@ static void lengths(void **state) {
                 "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":["
                 "{\"id\":\"a\",\"function\":{\"name\":\"f\","
                 "\"arguments\":\"%.*s\"}},"
-                "{\"id\":\"b\",\"function\":{\"name\":\"f\","
+                "{\"id\":\"b\",\"type\":\"custom\",\"custom\":{\"name\":\"f\","
                 "\"input\":\"%.*s\"}}]},"
                 "{\"role\":\"tool\",\"tool_call_id\":\"a\"},"
                 "{\"role\":\"tool\",\"tool_call_id\":\"b\"}]}",
