@@ -177,6 +177,14 @@ $s->nginx(daemon => 1, workers => 1, level => 'info',
         client_body_buffer_size 2k;',
     server => 'listen 127.0.0.1:' . $h2c . ' http2;
         location = /status { hoody_ai_status; }
+        location /pass/v1/ {
+            hoody_ai on;
+            hoody_ai_credential openai;
+            hoody_ai_rules /rules timeout=200ms on_error=pass;
+            hoody_ai_model_prefix strip;
+            proxy_pass http://provider/v1/;
+            proxy_set_header X-Pass 1;
+        }
         location = /rules {
             internal;
             include ' . $s->root . '/conf/hoody_ai_rules_params;
@@ -206,8 +214,9 @@ sub caller_h1 {
     my $name = $names[rand @names];
     my $client = $s->client(local => $address{$name}, timeout => 10);
     my $n = rand() < 0.3 ? 3 : 1;
-    my $bytes = join '', map { HoodyAI::Client::build('POST',
-        '/v1/chat/completions', token => $name, body => body()) } 1 .. $n;
+    my $uri = (rand() < 0.25 ? '/pass' : '') . '/v1/chat/completions';
+    my $bytes = join '', map { HoodyAI::Client::build('POST', $uri,
+        token => $name, body => body()) } 1 .. $n;
     my $leaves = rand() < 0.4;
 
     $client->send($leaves && rand() < 0.3
@@ -303,13 +312,30 @@ for my $i (1 .. $callers) {
 }
 
 # the provider sees what passed; none of it without the mark
-my ($passed, $without) = (0, 0);
+my ($passed, $without, $whole) = (0, 0, 0);
 my $until = time + $seconds;
 my $reloads = 0;
+
+sub is_whole {
+    my ($body) = @_;
+    my $json = eval { decode_json($body) } or return 0;
+
+    delete $json->{guard};
+    return join(' ', sort keys %$json) =~ /^(?:filler )?messages model\z/
+        && ($json->{filler} // '') =~ /^x*\z/ && $json->{model} =~ /^m\d+\z/;
+}
 
 sub look {
     for my $seen ($provider->requests) {
         $passed++;
+
+        # as it was sent, where that is wanted
+        if ($seen->{headers}{'x-pass'}) {
+            $whole-- if defined $seen->{body} ? !is_whole($seen->{body})
+                : $seen->{body_length} % 100 !~ /^(?:0|10)\z/;
+            next;
+        }
+
         $without++ if defined $seen->{body}
             ? index($seen->{body}, "{$mark") != 0
             : $seen->{body_length} % 100 != length $mark;
@@ -353,6 +379,7 @@ for my $i (1 .. $callers) {
 note(encode_json(\%count), ", passed $passed");
 look();
 is($without, 0, 'nothing passed without the rule');
+is($whole, 0, 'what passes on errors is whole');
 cmp_ok($passed, '>', 20, 'something passed');
 is(join(' ', grep { !/^(?:200|400|403|413|429|503|left|h2)\z/ }
     sort keys %count), '',
