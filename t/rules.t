@@ -66,6 +66,8 @@ my %body = (
         body => "0 0 2000000\n" . ' ' x 2000000, length => '') },
     big => sub { answer(type => 'application/json',
         body => '{"x":"' . 'y' x 300000 . '"}') },
+    bigbad => sub { answer(type => 'application/json',
+        body => '{"x":"' . 'y' x 600000 . '"},') },
     large => sub { answer(type => 'application/json',
         body => '{"x":"' . 'y' x 40000 . '"}') },
     longer => sub { answer(type => 'application/json', length => 2000,
@@ -226,7 +228,7 @@ __DATA__
 CORE::join "\n", map { "503 | body={\"model\":\"$_\",\"m\":[]} | code=rules_unavailable"
     . " | answer~Retry-After: 1" } qw(range beyond overlap unsorted zeros sign
     huge short trail cutrecord binary breaks nojson array nothing text notype
-    planned many manyunknown longer created redirect accel missing broken
+    planned many manyunknown bigbad longer created redirect accel missing broken
     loading status garbage close half header noend never toolate other
     shorter notjson noreason longreason bad)
 --- timeout: 20s
@@ -238,7 +240,7 @@ CORE::join "\n", map { "503 | body={\"model\":\"$_\",\"m\":[]} | code=rules_unav
 main::rules_config('on_error=pass timeout=500ms')
 --- cases eval
 CORE::join "\n", map { "200 | body={\"model\":\"$_\",\"m\":[]}" }
-    qw(range beyond overlap unsorted binary breaks nojson array nothing text
+    qw(range beyond overlap unsorted binary breaks nojson bigbad array nothing text
     notype many longer created accel broken loading status garbage close half
     header noend never toolate notjson)
 --- timeout: 20s

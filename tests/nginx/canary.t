@@ -13,6 +13,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep);
 
+use HoodyAI::Engine;
 use HoodyAI::System qw(wait_for free_port chat slurp spew);
 
 my $s = HoodyAI::System->new;
@@ -26,6 +27,16 @@ $s->redis;
 $s->container('dev-env', addresses => '127.0.0.1', tags => 'prod');
 
 my $provider = $s->provider;
+my $guard = 'Never delete anything.';
+my $engine = HoodyAI::Engine->new($s, args => ['--no-plan'], rules => [
+    { id => 'guard', trigger => { event => 'chat.system.transform' },
+      action => { type => 'append', content => $guard } },
+    { id => 'seen', trigger => { event => 'chat.message' },
+      action => { type => 'log', content => '{{container.name}} asked' } },
+]);
+
+chmod 0777, $engine->{socket};
+
 my $nowhere = free_port();
 
 # what nginx 1.22 knows, and what the headers of these requests make of it
@@ -75,6 +86,7 @@ my $locations = join '', map {
   ['/by-model', 'provider', '$by_model', ''],
   ['/retry', 'unsteady', 'openai',
    'proxy_next_upstream error timeout http_503 http_429 non_idempotent;'],
+  ['/ruled', 'provider', 'openai', 'hoody_ai_rules /rules;'],
   ['/nowhere', "127.0.0.1:$nowhere", 'openai', ''];
 
 $s->nginx(
@@ -103,6 +115,13 @@ $s->nginx(
 
         server {
             listen 127.0.0.1:%%PORT%%;
+            location = /rules {
+                internal;
+                log_subrequest on;
+                include " . $s->root . "/conf/hoody_ai_rules_params;
+                fastcgi_param EVERY '$every';
+                fastcgi_pass unix:$engine->{socket};
+            }
             $locations
         }";
     });
@@ -131,7 +150,7 @@ sub ask {
 }
 
 
-for my $path ('', '/anthropic', '/by-model', '/retry') {
+for my $path ('', '/anthropic', '/by-model', '/retry', '/ruled') {
     for my $stream (0, 1) {
         my $name = ($path || '/') . ($stream ? ', stream' : '');
 

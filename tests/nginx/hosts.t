@@ -13,6 +13,7 @@ use POSIX qw(_exit);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Engine;
 use HoodyAI::System qw(wait_for free_port chat slurp spew);
 
 if ($> != 0) {
@@ -89,9 +90,24 @@ my ($port, $any) = (free_port(), free_port());
 $s->redis;
 $s->container('one', addresses => "$host{one}{v4} $host{one}{v6}");
 $s->container('two', addresses => "$host{two}{v4} ${net6}11:0/112");
-$s->provider;
 
-$s->nginx(server => "
+my $provider = $s->provider;
+
+# whoever comes from wherever: rules look into each body
+my $guard = 'Never delete anything.';
+my $engine = HoodyAI::Engine->new($s, args => ['--no-plan'], rules => [
+    { id => 'guard', trigger => { event => 'chat.system.transform' },
+      action => { type => 'append', content => $guard } }]);
+
+chmod 0777, $engine->{socket};
+
+$s->nginx(location => 'hoody_ai_rules /rules timeout=3s;', server => "
+    location = /rules {
+        internal;
+        include " . $s->root . "/conf/hoody_ai_rules_params;
+        fastcgi_pass unix:$engine->{socket};
+    }
+
     listen $net.1:$port;
     listen [${net6}1]:$port;
     listen [::]:$any ipv6only=off;
@@ -345,6 +361,14 @@ SKIP: {
     $s->cmd('HSET', $s->rkey('container:kernel'), 'cgroup', '/');
     sleep 0.02;
     is($inside->('a', 'kernel'), 401, 'the root is nobody');
+}
+
+{
+    my @seen = $provider->requests;
+    my @bare = grep { index($_->{body}, $guard) < 0 } @seen;
+
+    cmp_ok(scalar @seen, '>', 0, 'what the provider got');
+    is(scalar @bare, 0, 'has the rule');
 }
 
 $s->finish;

@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep);
 
+use HoodyAI::Engine;
 use HoodyAI::System qw(wait_for chat slurp);
 
 my $s = HoodyAI::System->new;
@@ -22,7 +23,36 @@ my ($prompt, $answer) = @words;
 
 $s->private(@words);
 $s->redis;
-$s->container('dev-env', addresses => '127.0.0.1');
+$s->container('dev-env', addresses => '127.0.0.1', tags => 'prod');
+
+
+# Rules look into each body of the one API, and have a plan for the other.
+# What they say in logs is an operator's text, never what it is about.
+
+my $guard = 'Never delete anything.';
+my @logged = map { { id => "log-$_", trigger => { event => $_,
+                         models => ['openai-*'] },
+                     action => { type => 'log',
+                         content => "$_ {{container.name}} {{model}}" } } }
+    qw(chat.message tool.execute.after tool.execute.before session.error);
+my $engine = HoodyAI::Engine->new($s, rules => [@logged,
+    { id => 'guard', trigger => { event => 'chat.system.transform' },
+      action => { type => 'append', content => $guard } },
+    { id => 'cap', trigger => { event => 'chat.params' },
+      action => { type => 'set', field => 'max_tokens', max => 100 } },
+    { id => 'stop', trigger => { event => 'chat.message',
+                                 models => ['*-stop'] },
+      action => { type => 'message', content => 'Not today.' },
+      blocking => JSON::PP::true },
+]);
+
+chmod 0777, $engine->{socket};
+
+my $audit = "$s->{dir}/audit.jsonl";
+
+$s->spawn('events', [HoodyAI::Engine::program($s) =~ s/rules\z/events/r,
+    '--redis', "unix:$s->{redis_socket}", '--server', $s->{server},
+    '--rules', $engine->{file}, '--audit-log', $audit]);
 
 
 # Answers with the word, in the form and to the end that the model names: a
@@ -38,7 +68,9 @@ sub event {
     my ($api) = @_;
 
     return $api eq 'openai'
-        ? "data: {\"choices\":[{\"delta\":{\"content\":\"$answer\"}}],"
+        ? "data: {\"choices\":[{\"delta\":{\"content\":\"$answer\","
+            . "\"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"type\":\"function\","
+            . "\"function\":{\"name\":\"read\",\"arguments\":\"$answer\"}}]}}],"
             . "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n"
         : "event: content_block_delta\n"
             . "data: {\"type\":\"content_block_delta\",\"delta\":{"
@@ -50,7 +82,9 @@ my $fake = $s->fake('fake', sub {
     my ($model) = $request =~ /"model":"([\w-]+)"/;
     my ($api, $form) = $model =~ /^(\w+)-(\w+)/;
     my $got = index($request, $prompt) >= 0 ? 'yes' : 'no';
-    my $head = "Connection: close\r\nx-got-prompt: $got\r\n";
+    my $ruled = index($request, $guard) >= 0 ? 'yes' : 'no';
+    my $head = "Connection: close\r\nx-got-prompt: $got\r\n"
+        . "x-got-rule: $ruled\r\n";
 
     if ($form =~ /^stream|^cut|^endless|^broken/) {
         syswrite $socket, "HTTP/1.1 200 OK\r\n${head}"
@@ -76,6 +110,9 @@ my $fake = $s->fake('fake', sub {
 
     my $status = $form eq 'error' ? '400 Bad Request' : '200 OK';
     my $body = "{\"usage\":{\"input_tokens\":3,\"output_tokens\":5},"
+        . "\"choices\":[{\"message\":{\"tool_calls\":[{\"id\":\"c2\",\"type\":"
+        . "\"function\",\"function\":{\"name\":\"read\","
+        . "\"arguments\":\"$answer\"}}]}}],"
         . "\"text\":\"$answer\",\"more\":\""
         . ($form eq 'large' ? "$answer " x 100_000 : '') . '"}';
     my $length = length($body) + ($form eq 'short' ? 10
@@ -92,7 +129,14 @@ my $fake = $s->fake('fake', sub {
 $s->nginx(
     main => "error_log $s->{dir}/info.log info;",
     http => 'include ' . $s->root . "/conf/hoody_ai_log.conf;\n"
-        . $s->default_http(server => "
+        . $s->default_http(location => 'hoody_ai_rules /rules timeout=5s;',
+        server => "
+        location = /rules {
+            internal;
+            log_subrequest on;
+            include " . $s->root . "/conf/hoody_ai_rules_params;
+            fastcgi_pass unix:$engine->{socket};
+        }
         access_log $s->{dir}/access.log all;
         access_log $s->{dir}/snippet.log hoody_ai;
         client_body_buffer_size 1k;
@@ -106,7 +150,13 @@ sub body {
     my ($model, %more) = @_;
 
     return chat(model => $model,
-        messages => [{ role => 'user', content => $prompt }], %more);
+        messages => [{ role => 'user', content => $prompt },
+            $model =~ /^openai/ ? (
+                { role => 'assistant', tool_calls => [{ id => 'c0',
+                    type => 'function', function => { name => 'write',
+                        arguments => $prompt } }] },
+                { role => 'tool', tool_call_id => 'c0', content => $prompt },
+            ) : ()], %more);
 }
 
 sub client {
@@ -133,6 +183,7 @@ for (['openai', '/v1/chat/completions'],
 
         is($got->{status}, $form eq 'error' ? 400 : 200, "$api, $form");
         is($got->{headers}{'x-got-prompt'}, 'yes', "$api, $form: the prompt");
+        is($got->{headers}{'x-got-rule'}, 'yes', "$api, $form: the rule");
         like($got->{body}, qr/$answer/, "$api, $form: the answer");
     }
 
@@ -140,10 +191,17 @@ for (['openai', '/v1/chat/completions'],
         my $got = client($uri, body("$api-$form", @stream))->answer;
 
         is($got->{headers}{'x-got-prompt'}, 'yes', "$api, $form: the prompt");
+        is($got->{headers}{'x-got-rule'}, 'yes', "$api, $form: the rule");
         like($got->{body}, qr/$answer/, "$api, $form: the answer");
     }
 
     client($uri, body("$api-broken", @stream))->answer;
+
+    # a rule says no; no place for a rule, to the engine and to a kept plan
+    is(client($uri, body("$api-stop"))->answer->{status}, 403,
+        "$api, refused by a rule");
+    is(client($uri, chat(model => "$api-plain", messages => $prompt,
+        system => { text => $prompt }))->answer->{status}, 400, "$api, no place for a rule");
 
     my $large = client($uri, body("$api-plain",
         filler => "$prompt " x 100_000))->answer;
@@ -200,6 +258,12 @@ ok(wait_for(sub {
 }), "the snippet's access log has every request") or diag("$lines of $asked");
 ok(wait_for(sub { $s->cmd('XLEN', $s->rkey('events')) >= $asked }),
     'so has the stream of events');
+ok(wait_for(sub {
+    my $text = slurp($audit);
+    !grep { $text !~ /$_->{trigger}{event} dev-env openai-/ } @logged;
+}), 'the audit log tells of everything that rules log') or diag(slurp($audit));
+cmp_ok(-s "$s->{dir}/$_.out.log", '>', 0, "so was the log of the $_")
+    for qw(engine events);
 like(slurp("$s->{dir}/info.log"), qr/\[(?:info|warn|error)\]/,
     'a log at level info was written');
 like($s->log, qr/\[debug\].*http upstream/, 'and one at level debug');

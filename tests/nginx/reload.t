@@ -12,6 +12,7 @@ use POSIX qw(_exit);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Engine;
 use HoodyAI::System qw(wait_for chat slurp spew);
 
 my $s = HoodyAI::System->new;
@@ -20,12 +21,56 @@ my $new_key = $s->new_key('rotated');
 $s->redis;
 $s->container('dev-env', addresses => '127.0.0.1');
 
+# the plan for the one is kept, of the other each body is looked into
+$s->container('watched', addresses => '127.0.0.2', tags => 'watched');
+
 my $provider = $s->provider(args => ['--key', $new_key]);
+my $guard = 'Never delete anything.';
+my $engine = HoodyAI::Engine->new($s, rules => [
+    { id => 'guard', trigger => { event => 'chat.system.transform' },
+      action => { type => 'append', content => $guard } },
+    { id => 'seen', trigger => { event => 'chat.message',
+                                 tags => ['watched'] },
+      action => { type => 'log', content => 'asked' } },
+]);
+
+chmod 0777, $engine->{socket};
 
 # the load would fill a debug log; canary.t reads one
-$s->nginx(daemon => 1, workers => 2, level => 'info');
+$s->nginx(daemon => 1, workers => 2, level => 'info', server => "
+    location = /rules {
+        internal;
+        include " . $s->root . "/conf/hoody_ai_rules_params;
+        fastcgi_pass unix:$engine->{socket};
+    }
+
+    location /ruled/v1/ {
+        hoody_ai on;
+        hoody_ai_credential openai;
+        hoody_ai_rules /rules timeout=5s;
+        proxy_pass http://provider/v1/;
+    }");
 $s->chat_ask;
 
+
+my @ways = (
+    [],
+    [uri => '/ruled/v1/chat/completions', token => 'dev-env'],
+    [uri => '/ruled/v1/chat/completions', token => 'watched',
+        local => '127.0.0.2'],
+);
+
+sub ask_by {
+    my ($i, $n) = @_;
+    my %way = @{$ways[$i % @ways]};
+
+    return $s->chat_ask(headers => [Connection => 'close']) if !%way;
+
+    # a model that no plan is kept for now and then
+    return $s->ask('POST', delete $way{uri}, %way,
+        headers => [Connection => 'close'],
+        body => chat(model => 'model-' . ($n % 3 ? 0 : "$$-$n")));
+}
 
 # Clients that ask until they are told to stop; each says how often it was
 # served and what else happened.
@@ -43,8 +88,7 @@ sub load_start {
             $SIG{TERM} = sub { $stop = 1 };
 
             until ($stop) {
-                my $answer = eval { $s->chat_ask(headers =>
-                    [Connection => 'close']) };
+                my $answer = eval { ask_by($i, $good) };
 
                 if ($answer && $answer->{status} == 200
                     && $answer->{complete})
@@ -171,7 +215,7 @@ my $clients = stable(\&redis_clients);
 # Reload
 
 {
-    my $load = load_start(3);
+    my $load = load_start(6);
     my @streams = streams(20, 50);
 
     for (1 .. 5) {
@@ -278,7 +322,7 @@ sub upgrade {
 }
 
 {
-    my $load = load_start(3);
+    my $load = load_start(6);
     my @streams = streams(20, 60);
     my $old = upgrade();
 

@@ -476,7 +476,7 @@ sub nginx {
     $self->wait_listening;
 
     # whatever is written there from now on changes the folder's time
-    utime 1e9, 1e9, map { "$self->{dir}/$_" } qw(client_body proxy);
+    utime 1e9, 1e9, map { "$self->{dir}/$_" } qw(client_body proxy fastcgi);
 }
 
 
@@ -876,7 +876,7 @@ sub finish {
     ok(!$self->{leaked}, 'no key in any answer');
 
     my @written = grep { -d $_ && ((stat _)[9] != 1e9 || glob "$_/*") }
-        map { "$self->{dir}/$_" } qw(client_body proxy);
+        map { "$self->{dir}/$_" } qw(client_body proxy fastcgi);
 
     is(join(', ', @written), '', 'no body was written to a file');
 
