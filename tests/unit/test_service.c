@@ -108,7 +108,9 @@ static void test_wrong(void **state) {
     } table[] = {
         {"relative", NULL, NULL, "host:port is wanted"},
         {"127.0.0.1:", NULL, NULL, "host:port is wanted"},
-        {"127.0.0.1:x", NULL, NULL, "127.0.0.1:x: "},
+        {"127.0.0.1:x", NULL, NULL, "65535 is wanted"},
+        {"127.0.0.1:65536", NULL, NULL, "65535 is wanted"},
+        {"127.0.0.1:-1", NULL, NULL, "65535 is wanted"},
         {"/nonexistent/s", NULL, NULL, "No such file"},
         {"/tmp/hai-x", "888", NULL, "three octal digits"},
         {"/tmp/hai-x", "1777", NULL, "three octal digits"},
