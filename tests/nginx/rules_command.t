@@ -503,6 +503,9 @@ my @documents = (
         (map { rule('"event":"session.error"', "\"type\":\"webhook\"$_") }
             '', ',"url":"ftp://h"', ',"url":"https:///x"',
             ',"url":"https://u@h/"', ',"url":"https://h/ "',
+            ',"url":"https://h:0"', ',"url":"https://h:1234567/"',
+            ',"url":"https://h:/"', ',"url":"https://[::1]:x/"',
+            ',"url":"https://h","headers":{"Upgrade":"x"}',
             ',"url":"https://h","secretFile":"x"',
             ',"url":"https://h","headers":[]',
             ',"url":"https://h","headers":{"A":1}',
@@ -520,6 +523,7 @@ my @documents = (
             '"field":"model","remove":true', '"field":"model","value":"m"'),
         (map { rule('"event":"session.idle"', "\"type\":\"webhook\",$_") }
             '"url":"HTTPS://example.com:8443/a?b#c"',
+            '"url":"https://[2001:db8::1]:443/x"', '"url":"https://[::1]"',
             '"url":"http://192.0.2.1/","headers":{"X-A":""}')),
 );
 
