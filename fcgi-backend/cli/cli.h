@@ -38,6 +38,13 @@ bool hai_cli_color(FILE *out, bool no_color);
  * terminal. */
 void hai_cli_put(FILE *out, const char *text, size_t len);
 
+/* A line of standard error about a document: file:line:column, what is wrong. */
+void hai_cli_finding(bool is_error, const char *where, int line, int column,
+                     const char *rule, const char *reason);
+
+/* The exit status: what could not be written is a problem. */
+int hai_cli_end(int status);
+
 #define HAI_CLI_RED "\033[31m"
 #define HAI_CLI_GREEN "\033[32m"
 #define HAI_CLI_CYAN "\033[36m"

@@ -114,6 +114,10 @@ static int open_tcp(struct client *c, const char *address) {
     if (len == 0 || len >= sizeof(host)) {
         return say(c, "an absolute path or host:port is wanted");
     }
+    /* getaddrinfo() cuts bits off larger ones */
+    if (strlen(colon + 1) > 5 || strtol(colon + 1, NULL, 10) > 65535) {
+        return say(c, "a port up to 65535 is wanted");
+    }
     memcpy(host, address, len);
     host[len] = '\0';
     rc = getaddrinfo(host, colon + 1, &hints, &list);

@@ -81,7 +81,7 @@ int main(int argc, char **argv) {
         if (strcmp(commands[i].group, group) == 0
             && strcmp(commands[i].name, name) == 0)
         {
-            return commands[i].run(argc - 2, argv + 2);
+            return hai_cli_end(commands[i].run(argc - 2, argv + 2));
         }
     }
     if (name != NULL) {

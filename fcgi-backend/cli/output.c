@@ -23,7 +23,7 @@ bool hai_cli_color(FILE *out, bool no_color) {
            && strcmp(term, "dumb") != 0 && isatty(fileno(out));
 }
 
-void hai_cli_put(FILE *out, const char *text, size_t len) {
+static void put(FILE *out, const char *text, size_t len, const char *keep) {
     size_t i;
 
     for (i = 0; i < len; i++) {
@@ -35,8 +35,34 @@ void hai_cli_put(FILE *out, const char *text, size_t len) {
             putc('?', out);
             i++;
         } else {
-            putc((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : c,
+            putc(c == 0x7f || (c < 0x20 && strchr(keep, c) == NULL) ? '?' : c,
                  out);
         }
     }
+}
+
+void hai_cli_put(FILE *out, const char *text, size_t len) {
+    put(out, text, len, "\n\t");
+}
+
+void hai_cli_finding(bool is_error, const char *where, int line, int column,
+                     const char *rule, const char *reason) {
+    put(stderr, where, strlen(where), "");
+    if (line > 0) {
+        fprintf(stderr, ":%d:%d", line, column);
+    }
+    fprintf(stderr, ": %s: ", is_error ? "error" : "warning");
+    if (*rule != '\0') {
+        fprintf(stderr, "rule \"%s\": ", rule);
+    }
+    put(stderr, reason, strlen(reason), "");
+    putc('\n', stderr);
+}
+
+int hai_cli_end(int status) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return status;
+    }
+    fprintf(stderr, "hoody-ai: standard output cannot be written\n");
+    return status != HAI_CLI_OK ? status : HAI_CLI_PROBLEM;
 }

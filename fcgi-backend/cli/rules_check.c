@@ -37,16 +37,7 @@ static void say(void *data, bool is_error, const char *where, int line,
         }
         return;
     }
-    hai_cli_put(stderr, where, strlen(where));
-    if (line > 0) {
-        fprintf(stderr, ":%d:%d", line, column);
-    }
-    fprintf(stderr, ": %s: ", is_error ? "error" : "warning");
-    if (*rule != '\0') {
-        fprintf(stderr, "rule \"%s\": ", rule);
-    }
-    hai_cli_put(stderr, reason, strlen(reason));
-    putc('\n', stderr);
+    hai_cli_finding(is_error, where, line, column, rule, reason);
 }
 
 static int print_json(struct findings *f, const char *file,

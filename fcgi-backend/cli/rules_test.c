@@ -47,13 +47,7 @@ static const struct {
 static void say(void *data, bool is_error, const char *where, int line,
                 int column, const char *rule, const char *reason) {
     (void) data;
-    fprintf(stderr, "%s:%d:%d: %s: ", where, line, column,
-            is_error ? "error" : "warning");
-    if (*rule != '\0') {
-        fprintf(stderr, "rule \"%s\": ", rule);
-    }
-    hai_cli_put(stderr, reason, strlen(reason));
-    putc('\n', stderr);
+    hai_cli_finding(is_error, where, line, column, rule, reason);
 }
 
 static void put_rule(const struct test *t, const char *sign, const char *color,

@@ -77,6 +77,54 @@ static const char *const *audit_fields(const struct hai_entry *entry) {
     return hai_slice_is(type, "session.error") ? error_fields : NULL;
 }
 
+/*
+ * Control characters that JSON lets through: DEL, U+0080 to U+009F (one of
+ * them begins a terminal's sequences) and the line ends U+2028 and U+2029.
+ * Returns their length, or 0.
+ */
+static size_t control(const char *p) {
+    const unsigned char *c = (const unsigned char *) p;
+
+    if (c[0] == 0x7f) {
+        return 1;
+    }
+    if (c[0] == 0xc2 && (c[1] & 0xe0) == 0x80) {
+        return 2;
+    }
+    return c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9) ? 3
+                                                                          : 0;
+}
+
+/* They can only be in strings; takes the text, gives one with escapes. */
+static char *escape_controls(char *text) {
+    size_t size = 1, len;
+    char *out, *to;
+
+    for (const char *p = text; *p != '\0'; p++) {
+        size += control(p) > 0 ? 6 : 1;
+    }
+
+    out = to = malloc(size + 5);
+    for (const char *p = text; out != NULL && *p != '\0'; p += len) {
+        len = control(p);
+        if (len > 0) {
+            unsigned code = len == 1   ? 0x7f
+                            : len == 2 ? (unsigned char) p[1]
+                                       : 0x2000U | ((unsigned char) p[2] & 0x3f);
+
+            to += snprintf(to, 7, "\\u%04x", code);
+        } else {
+            len = 1;
+            *to++ = *p;
+        }
+    }
+    if (out != NULL) {
+        *to = '\0';
+    }
+    free(text);
+    return out;
+}
+
 static int make_line(struct hai_effects *e, const struct hai_entry *entry,
                      const char *const *fields) {
     static const char *const type[] = {"type", NULL};
@@ -96,6 +144,9 @@ static int make_line(struct hai_effects *e, const struct hai_entry *entry,
     }
     json_decref(object);
 
+    if (text != NULL) {
+        text = escape_controls(text);
+    }
     if (text == NULL) {
         return -1;
     }

@@ -148,8 +148,12 @@ static int configure(struct hai_worker *w, const struct arguments *a) {
     if (server == NULL && gethostname(host, sizeof(host) - 1) == 0) {
         server = host;
     }
-    if (server == NULL || *server == '\0' || strpbrk(server, "{}") != NULL) {
-        fprintf(stderr, NAME ": --server is needed, without braces\n");
+    if (server == NULL) {
+        server = "";
+    }
+    if (!hai_service_server_valid(server)) {
+        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
+                server);
         return -1;
     }
 

@@ -94,6 +94,14 @@ void hai_log(enum hai_log_level level, const char *format, ...) {
             if ((unsigned char) line[i] < 0x20 || line[i] == 0x7f) {
                 line[i] = '?';
             }
+
+            /* U+0080 to U+009F, terminals obey them too */
+            if ((unsigned char) line[i] == 0xc2 && i + 1 < len + (size_t) n
+                && ((unsigned char) line[i + 1] & 0xe0) == 0x80)
+            {
+                line[i] = '?';
+                line[i + 1] = '?';
+            }
         }
         len += (size_t) n;
     }

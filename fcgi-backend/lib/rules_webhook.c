@@ -10,6 +10,24 @@
 #define MAX_PATH 4096
 #define MAX_HEADER 4096
 
+/* As libcurl takes it: host, or host:port; [] around an IPv6 address. */
+static bool port_valid(const char *host, size_t len) {
+    const char *end = host + len, *p = end;
+    size_t digits;
+
+    while (p > host && p[-1] >= '0' && p[-1] <= '9') {
+        p--;
+    }
+    digits = (size_t) (end - p);
+    if (p > host && p[-1] == ':'
+        && (host[0] != '[' || (p - 1 > host && p[-2] == ']')))
+    {
+        return digits > 0 && digits <= 5 && strtol(p, NULL, 10) <= 65535
+               && strtol(p, NULL, 10) > 0;
+    }
+    return host[0] == '[' ? end[-1] == ']' : memchr(host, ':', len) == NULL;
+}
+
 void hai_rules_read_url(struct hai_rules_reader *r, json_t *value,
                         struct hai_rule *rule) {
     const char *p, *host;
@@ -39,6 +57,8 @@ void hai_rules_read_url(struct hai_rules_reader *r, json_t *value,
         hai_rules_wrong(
             r, "user and password do not belong there; use \"headers\" or "
                "\"secretFile\"");
+    } else if (!port_valid(host, len)) {
+        hai_rules_wrong(r, "a port from 1 to 65535 is wanted");
     }
 }
 
@@ -68,8 +88,9 @@ static bool token_valid(const char *s) {
 /* What is wrong with a header; value: NULL where it is no string. */
 static const char *header_wrong(const char *name, const char *value) {
     static const char *const ours[] = {
-        "Connection", "Content-Length",    "Content-Type",      "Expect",
-        "Host",       "Transfer-Encoding", "X-Hoody-Signature", NULL,
+        "Connection", "Content-Length",    "Content-Type", "Expect",
+        "Host",       "TE",                "Trailer",      "Transfer-Encoding",
+        "Upgrade",    "X-Hoody-Signature", NULL,
     };
     const unsigned char *p;
     size_t i;

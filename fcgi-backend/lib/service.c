@@ -77,6 +77,18 @@ int hai_service_wait(int timeout_ms) {
     }
 }
 
+bool hai_service_server_valid(const char *name) {
+    size_t len = strlen(name), i;
+
+    for (i = 0; i < len; i++) {
+        if (name[i] <= ' ' || name[i] >= 0x7f
+            || strchr("{}*?[]\\:", name[i]) != NULL) {
+            return false;
+        }
+    }
+    return len > 0 && len <= HAI_SERVER_MAX;
+}
+
 int hai_service_user(const char *user, char *error, size_t size) {
     struct passwd *pw;
 
@@ -264,6 +276,12 @@ static int listen_unix(const char *path, const char *mode_text,
     return fd;
 }
 
+/* getaddrinfo() takes numbers beyond the last port, and cuts bits off them */
+static bool port_valid(const char *text) {
+    return strlen(text) <= 5 && text[strspn(text, "0123456789")] == '\0'
+           && strtoul(text, NULL, 10) <= 65535;
+}
+
 /* The first address that can be bound. */
 static int listen_addresses(const struct addrinfo *list) {
     const struct addrinfo *ai;
@@ -306,6 +324,10 @@ static int listen_tcp(const char *spec, char *error, size_t size) {
         snprintf(error, size,
                  "\"%s\": a path that begins with / or host:port is wanted",
                  spec);
+        return -1;
+    }
+    if (!port_valid(colon + 1)) {
+        snprintf(error, size, "\"%s\": a port up to 65535 is wanted", spec);
         return -1;
     }
     memcpy(name, host, len);

@@ -17,6 +17,10 @@
 int hai_service_signals(void);
 int hai_service_wait(int timeout_ms);
 
+/* The longest name of a server, and whether hoody_ai_server takes this one. */
+#define HAI_SERVER_MAX 255
+bool hai_service_server_valid(const char *name);
+
 /* Becomes this user and its groups; 0, or -1 with a message in error. */
 int hai_service_user(const char *user, char *error, size_t size);
 

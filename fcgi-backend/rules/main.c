@@ -18,7 +18,6 @@
 #define NAME "hoody-ai-rules"
 #define COOLDOWNS 65536 /* of rule and container */
 #define SEEN 65536      /* tool results that were logged */
-#define NAME_LEN 255
 #define LOAD_MS 500 /* until questions are taken, loaded or not */
 
 /* From command line and file. */
@@ -87,20 +86,6 @@ static int parse(struct settings *set, int argc, char **argv) {
     return hai_options_parse(&program, argc, argv, NULL);
 }
 
-/* As hoody_ai_server takes it. */
-static bool server_valid(const char *name) {
-    size_t len = strlen(name), i;
-
-    for (i = 0; i < len; i++) {
-        if (name[i] <= ' ' || name[i] >= 0x7f
-            || strchr("{}*?[]\\:", name[i]) != NULL) {
-            return false;
-        }
-    }
-
-    return len > 0 && len <= NAME_LEN;
-}
-
 static char *key(const char *server, const char *rest) {
     size_t size = strlen(server) + strlen(rest) + sizeof("hoody:{}:");
     char *text = malloc(size);
@@ -125,7 +110,7 @@ static void engine_free(struct hai_engine *engine) {
 
 /* 0, or -1 after a message. */
 static int engine_init(struct hai_engine *engine, const struct settings *set) {
-    static char host[NAME_LEN + 1];
+    static char host[HAI_SERVER_MAX + 1];
     const char *server = set->server;
     char error[256];
 
@@ -137,7 +122,7 @@ static int engine_init(struct hai_engine *engine, const struct settings *set) {
         server = host;
     }
 
-    if (!server_valid(server)) {
+    if (!hai_service_server_valid(server)) {
         fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
                 server);
         return -1;

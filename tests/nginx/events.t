@@ -63,10 +63,14 @@ for my $type (sort keys %line) {
         "$type: its facts and no more");
 }
 
-my $refusal = fire('plain', action => 'message', message => 'No.');
+my $refusal = fire('plain', action => 'message',
+    message => "No.\xc2\x9b31m\x7f\xe2\x80\xa8\xc3\xa4");
 ok(soon { line_of($refusal) }, 'a refusal has a line');
+is(line_of($refusal)->{message}, "No.\x{9b}31m\x7f\x{2028}\xe4",
+    'with what it says');
 is((stat audit())[2] & 07777, 0640, 'mode of the audit log');
-unlike(slurp(audit()), qr/[\x00-\x09\x0b-\x1f]/, 'no control character in it');
+unlike(slurp(audit()), qr/[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80\xa8/,
+    'no control character in it');
 
 
 # Rules about answers.

@@ -503,6 +503,9 @@ my @documents = (
         (map { rule('"event":"session.error"', "\"type\":\"webhook\"$_") }
             '', ',"url":"ftp://h"', ',"url":"https:///x"',
             ',"url":"https://u@h/"', ',"url":"https://h/ "',
+            ',"url":"https://h:0"', ',"url":"https://h:1234567/"',
+            ',"url":"https://h:/"', ',"url":"https://[::1]:x/"',
+            ',"url":"https://h","headers":{"Upgrade":"x"}',
             ',"url":"https://h","secretFile":"x"',
             ',"url":"https://h","headers":[]',
             ',"url":"https://h","headers":{"A":1}',
@@ -520,6 +523,7 @@ my @documents = (
             '"field":"model","remove":true', '"field":"model","value":"m"'),
         (map { rule('"event":"session.idle"', "\"type\":\"webhook\",$_") }
             '"url":"HTTPS://example.com:8443/a?b#c"',
+            '"url":"https://[2001:db8::1]:443/x"', '"url":"https://[::1]"',
             '"url":"http://192.0.2.1/","headers":{"X-A":""}')),
 );
 
@@ -530,6 +534,45 @@ for my $i (0 .. $#documents) {
     is($status, $good ? 0 : 1, "document $i: the program")
         or diag("$text\n$err");
     spew(sprintf('%s/%03d.json', $work, $i), $text);
+}
+
+# What cannot be written, and what could be taken for another message
+
+{
+    my $file = "$work/good.json";
+    my $request = '{"model":"m","messages":[{"role":"user","content":"x"}]}';
+
+    spew($file, '{"rules":[]}');
+    spew("$work/in", $request);
+
+    for my $command ("check '$file'", "check -o json '$file'",
+        "test '$file' --container c <'$work/in'",
+        "test --raw '$file' --container c <'$work/in'")
+    {
+        my $err = `'$program' rules $command 2>&1 >/dev/full`;
+
+        is($? >> 8, 1, "$command: a full disk") or diag($err);
+        like($err, qr/standard output cannot be written/, 'with a message');
+    }
+
+    my ($status, undef, $err) = run($request, 'rules', 'test',
+        "$work/missing", '--container', 'c');
+
+    is($status, 1, 'test: a file that is not there');
+    is($err, "$work/missing: error: cannot be read: "
+        . "No such file or directory\n", 'a message as that of check');
+
+    ($status, undef, $err) = check(rule('"event":"session.error"',
+        '"type":"webhook","url":"https://x.example/",'
+        . '"headers":{"A\\nb.json:1:1: error: forged":"x"}'));
+    is($status, 1, 'a name with a line feed');
+    like($err, qr/forged/, 'is told');
+    unlike($err, qr/^b\.json/m, 'it makes no line of its own');
+
+    ($status, undef, $err) = run('', 'rules', 'status', '--socket',
+        '127.0.0.1:65537');
+    is($status, 3, 'status: a port that is none');
+    like($err, qr/65535/, 'with a message');
 }
 
 SKIP: {

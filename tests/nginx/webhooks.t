@@ -229,6 +229,7 @@ for my $case (
     ['--webhook-allow', 'host', qr/"host": not an address/],
     ['--webhook-attempts', '0', qr/webhook-attempts/],
     ['--log-level', 'loud', qr/loud/],
+    ['--server', 'no*de', qr/"no\*de" is no name for a server/],
     ['--redis', 'unix:', qr/unix:/],
     ['--webhook-ca', '/nowhere', qr/\/nowhere/],
     ['--audit-log', $s->{dir}, qr/audit log/],

@@ -108,7 +108,9 @@ static void test_wrong(void **state) {
     } table[] = {
         {"relative", NULL, NULL, "host:port is wanted"},
         {"127.0.0.1:", NULL, NULL, "host:port is wanted"},
-        {"127.0.0.1:x", NULL, NULL, "127.0.0.1:x: "},
+        {"127.0.0.1:x", NULL, NULL, "65535 is wanted"},
+        {"127.0.0.1:65536", NULL, NULL, "65535 is wanted"},
+        {"127.0.0.1:-1", NULL, NULL, "65535 is wanted"},
         {"/nonexistent/s", NULL, NULL, "No such file"},
         {"/tmp/hai-x", "888", NULL, "three octal digits"},
         {"/tmp/hai-x", "1777", NULL, "three octal digits"},
@@ -206,7 +208,7 @@ static size_t catch_log(void (*write_log)(void), char *text, size_t size) {
 
 static void say_little(void) {
     errno = ENOENT;
-    hai_log(HAI_LOG_INFO, "loaded %d rules of \"%s\"", 3, "a\nb\x1b[1m\x7f");
+    hai_log(HAI_LOG_INFO, "loaded %d rules of \"%s\"", 3, "a\nb\x1b[1m\x7f\xc2\x9b\xc3\xa4");
     assert_int_equal(errno, ENOENT);
     hai_log(HAI_LOG_DEBUG, "not shown");
 }
@@ -227,7 +229,7 @@ static void test_log(void **state) {
     catch_log(say_little, text, sizeof(text));
     assert_string_equal(text + strlen("2026-01-02T03:04:05.678Z "),
                         "hoody-ai-test: info: loaded 3 rules of "
-                        "\"a?b?[1m?\"\n");
+                        "\"a?b?[1m???\xc3\xa4\"\n");
     assert_int_equal(text[10], 'T');
     assert_int_equal(text[23], 'Z');
 

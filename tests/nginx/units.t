@@ -1,0 +1,179 @@
+#!/usr/bin/perl
+
+# packaging/systemd: what the units say is known to systemd and to the
+# programs, and each program starts with exactly that command line.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use JSON::PP;
+use Test::More;
+
+use HoodyAI::Engine;
+use HoodyAI::System qw(slurp spew wait_for);
+
+my $s = HoodyAI::System->new;
+my $units = $s->root . '/packaging/systemd';
+my $programs = $ENV{HAI_PROGRAMS} // $s->root . '/build';
+my @names = map { m{([^/]+)\z} } sort glob "$units/*";
+
+is("@names", 'hoody-ai-events.service hoody-ai-rules.service'
+    . ' hoody-ai-rules.socket', 'the units');
+
+$s->redis;
+
+
+# section => key => [value, ...]
+sub parse {
+    my ($name) = @_;
+    my ($section, %unit);
+
+    for (split /\n/, slurp("$units/$name")) {
+        next if /^\s*(?:#|\z)/;
+
+        if (/^\[(\w+)\]\z/) {
+            $section = $1;
+        } elsif (/^([A-Z]\w+)=(.*)\z/ && $section) {
+            push @{ $unit{$section}{$1} }, $2;
+        } else {
+            fail("$name: $_");
+        }
+    }
+
+    return \%unit;
+}
+
+sub have { system("command -v $_[0] >/dev/null 2>&1") == 0 }
+
+my %unit = map { $_ => parse($_) } @names;
+my @services = grep { /\.service\z/ } @names;
+
+
+# The command lines
+
+for my $name (@services) {
+    my ($program, @words) = split / /, $unit{$name}{Service}{ExecStart}[0];
+
+    (my $base = $name) =~ s/\.service\z//;
+    is($program, "/usr/local/bin/$base", "$name: its program");
+
+    my $help = `$programs/$base --help`;
+
+    for (grep { /^--/ } @words) {
+        like($help, qr/^  \Q$_\E /m, "$name: $_");
+    }
+}
+
+
+# No rights, and no way to more of them
+
+my %wanted = (
+    User => 'hoody-ai', NoNewPrivileges => 'yes', CapabilityBoundingSet => '',
+    ProtectSystem => 'strict', ProtectHome => 'yes', PrivateTmp => 'yes',
+    PrivateDevices => 'yes', MemoryDenyWriteExecute => 'yes',
+    RestrictSUIDSGID => 'yes', LimitCORE => '0', Restart => 'always',
+);
+
+for my $name (@services) {
+    is($unit{$name}{Service}{$_}[0], $wanted{$_}, "$name: $_")
+        for sort keys %wanted;
+    like($unit{$name}{Service}{RestrictAddressFamilies}[0],
+        qr/^AF_UNIX AF_INET AF_INET6( AF_NETLINK)?\z/, "$name: its sockets");
+    is($unit{$name}{Unit}{StartLimitIntervalSec}[0], 0,
+        "$name: is always started again");
+}
+
+my $socket = $unit{'hoody-ai-rules.socket'}{Socket};
+
+is("$socket->{SocketUser}[0] $socket->{SocketMode}[0] "
+    . $socket->{DirectoryMode}[0], 'root 0660 0755',
+    'the socket is for root and a group, its folder is root\'s');
+like(slurp($s->root . '/conf/hoody_ai_rules_upstream.conf'),
+    qr/server unix:\Q$socket->{ListenStream}[0]\E /,
+    'the snippets of nginx name the same socket');
+
+
+# systemd's own opinion of them
+
+SKIP: {
+    skip 'no systemd-analyze', 1 + @services unless have('systemd-analyze');
+
+    my $folder = "$s->{dir}/units";
+
+    mkdir $folder;
+    for (@names) {
+        my $text = slurp("$units/$_");
+
+        # what cannot be there is replaced by what is
+        $text =~ s{/usr/local/bin/}{$programs/}g;
+        spew("$folder/$_", $text);
+    }
+
+    my $log = `cd $folder && systemd-analyze --man=no verify @{[
+        map { "./$_" } @names]} 2>&1`;
+
+    is($? . join('', grep { /hoody-ai/ } split /^/, $log), 0,
+        'systemd-analyze verify');
+
+    for my $name (@services) {
+        $log = `cd $folder && systemd-analyze security --offline=yes \\
+            --threshold=20 ./$name 2>&1`;
+        is($?, 0, "$name: exposure of at most 2.0") or diag($log);
+    }
+}
+
+
+# They start, as the user of the programs would
+
+sub config {
+    my ($name, %option) = @_;
+
+    spew("$s->{dir}/$name", JSON::PP->new->encode({ server => $s->{server},
+        redis => "unix:$s->{redis_socket}", %option }));
+}
+
+sub command {
+    my ($name) = @_;
+    my $line = $unit{"$name.service"}{Service}{ExecStart}[0];
+
+    $line =~ s{/usr/local/bin/}{$programs/};
+    $line =~ s{/etc/hoody-ai/|/var/log/hoody-ai/}{$s->{dir}/}g;
+
+    return split / /, $line;
+}
+
+my $rules = "$s->{dir}/hoody.json";
+
+spew($rules, JSON::PP->new->encode({ rules => [{ id => 'log',
+    trigger => { event => 'chat.params' },
+    action => { type => 'log', content => 'x' } }] }));
+config('engine.json', rules => $rules);
+config('events.json', rules => $rules);
+
+$s->spawn('events', [command('hoody-ai-events')]);
+ok(wait_for(sub { -e "$s->{dir}/audit.jsonl"
+    && slurp("$s->{dir}/events.out.log") =~ /1 rules, digest/ }),
+    'the event worker') or diag(slurp("$s->{dir}/events.out.log"));
+is($s->stop('events'), 0, 'it ends');
+
+SKIP: {
+    skip 'no systemd-socket-activate', 3
+        unless have('systemd-socket-activate');
+
+    my $path = "$s->{dir}/rules.sock";
+
+    $s->spawn('engine', ['systemd-socket-activate', '-l', $path,
+        command('hoody-ai-rules')]);
+    ok(wait_for(sub { -S $path }), 'a socket of systemd');
+
+    my $status = "$programs/hoody-ai rules status -o json --socket $path";
+
+    ok(wait_for(sub { `$status 2>/dev/null` =~ /"enabled": 1/ }),
+        'the rule engine') or diag(slurp("$s->{dir}/engine.out.log"));
+    $s->stop('engine');
+    ok(-S $path, 'the socket is systemd\'s: it stays');
+}
+
+$s->finish;
