@@ -12,6 +12,7 @@ use utf8;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use Digest::SHA qw(sha256_hex);
 use Encode qw(encode_utf8);
 use JSON::PP;
 use Test::More;
@@ -155,7 +156,8 @@ sub send_as {
 
     if (!$client || !$client->{socket} || $client->{broken}) {
         $client = $client{$name} = HoodyAI::Client->new(
-            to => $s->address, local => $address{$name});
+            to => $s->address, local => $address{$name},
+            $option{timeout} ? (timeout => delete $option{timeout}) : ());
     }
 
     $client->request($method, $uri, token => $name, %option);
@@ -354,6 +356,36 @@ for my $name (sort keys %tags) {
             # a message of its own where there was none of the user
             is(ref $message->{content} ? $message->{content}[-1]{text}
                 : $message->{content}, $ps, "$text: a part more");
+        }
+    }
+}
+
+
+# --- large bodies --------------------------------------------------------------
+
+# around the borders of buffers and of slices of the scan, and up to the limit
+for my $size (65535, 65536, 65537, 262143, 262144, 262145, 1_048_576,
+              33_000_000)
+{
+    my ($before, $after) = ('{"model":"gpt-4o","messages":[{"role":"system",'
+        . '"content":"Be', '"},{"role":"user","content":"');
+    my $rest = $after . 'x' x ($size - length($before . $after) - 4) . '"}]}';
+    my $escaped = substr $json->encode($guard), 1, -1;
+    my $want = sha256_hex("$before\\n\\n$escaped$rest");
+
+    for my $name (qw(guarded postscript)) {
+        for my $way (qw(plan body)) {
+            my ($answer, $seen) = send_as($name, 'POST',
+                "/$way$uri{chat}", body => $before . $rest, timeout => 60);
+
+            is($answer->{status}, 200, "$name, $size bytes, $way: passed on")
+                or diag($answer->{body});
+
+            if ($name eq 'guarded') {
+                is($seen->{body_sha256}, $want, 'with exactly this change');
+            } else {
+                cmp_ok($seen->{body_length}, '>', $size, 'with more');
+            }
         }
     }
 }
