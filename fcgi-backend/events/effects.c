@@ -108,9 +108,10 @@ static char *escape_controls(char *text) {
     for (const char *p = text; out != NULL && *p != '\0'; p += len) {
         len = control(p);
         if (len > 0) {
-            unsigned code = len == 1   ? 0x7f
-                            : len == 2 ? (unsigned char) p[1]
-                                       : 0x2000U | ((unsigned char) p[2] & 0x3f);
+            unsigned code = len == 1 ? 0x7f
+                            : len == 2
+                                ? (unsigned char) p[1]
+                                : 0x2000U | ((unsigned char) p[2] & 0x3f);
 
             to += snprintf(to, 7, "\\u%04x", code);
         } else {

@@ -88,9 +88,12 @@ static bool token_valid(const char *s) {
 /* What is wrong with a header; value: NULL where it is no string. */
 static const char *header_wrong(const char *name, const char *value) {
     static const char *const ours[] = {
-        "Connection", "Content-Length",    "Content-Type", "Expect",
-        "Host",       "TE",                "Trailer",      "Transfer-Encoding",
-        "Upgrade",    "X-Hoody-Signature", NULL,
+        "Connection",   "Content-Length",
+        "Content-Type", "Expect",
+        "Host",         "TE",
+        "Trailer",      "Transfer-Encoding",
+        "Upgrade",      "X-Hoody-Signature",
+        NULL,
     };
     const unsigned char *p;
     size_t i;

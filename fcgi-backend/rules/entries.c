@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#define TELL_MS 60000 /* between two lines about lost entries */
 #define BATCH 64
 #define COMMAND_WORDS 6  /* XADD key MAXLEN ~ max * */
 #define PAUSE_MIN_MS 100 /* between attempts to connect */
@@ -127,6 +128,20 @@ void hai_entries_add(struct hai_entries *e, const char *type,
 
     free(entry);
     atomic_fetch_add(&e->dropped, 1);
+}
+
+void hai_entries_look(struct hai_entries *e) {
+    unsigned long long dropped = atomic_load(&e->dropped);
+    uint64_t now = hai_mono_ms();
+
+    if (dropped == e->told || (e->told_ms != 0 && now - e->told_ms < TELL_MS)) {
+        return;
+    }
+
+    hai_log(HAI_LOG_ERROR, "%llu entries are lost: Redis does not take them",
+            dropped - e->told);
+    e->told = dropped;
+    e->told_ms = now;
 }
 
 static void complain(struct writer *w, const char *what, const char *why) {

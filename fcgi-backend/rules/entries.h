@@ -33,6 +33,10 @@ struct hai_entries {
     size_t first;
     size_t n;
 
+    /* of the thread that calls hai_entries_look() */
+    unsigned long long told;
+    uint64_t told_ms;
+
     atomic_ullong dropped;
     atomic_ullong serial;
     uint64_t run; /* makes the ids of this run unlike others */
@@ -50,6 +54,10 @@ int hai_entries_start(struct hai_entries *e, const struct hai_redis_conf *redis,
 /* Copies the fields; eid and ts come from here. */
 void hai_entries_add(struct hai_entries *e, const char *type,
                      const struct hai_field *fields, size_t n);
+
+/* Called now and then: says in the log that entries were dropped, at most once
+ * a minute. */
+void hai_entries_look(struct hai_entries *e);
 
 /* Writes what is waiting, for a second at most, and ends the thread. */
 void hai_entries_stop(struct hai_entries *e);

@@ -68,7 +68,8 @@ enum hai_epoch_action hai_epoch_decide(struct hai_epoch *own, const char *found,
         return HAI_EPOCH_ADOPT;
     }
 
-    if (!fresh && (!known || other.ms > own->ms)) {
+    /* what is no epoch was not written by an engine */
+    if (!fresh && known && other.ms > own->ms) {
         return HAI_EPOCH_FOREIGN;
     }
 

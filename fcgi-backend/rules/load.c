@@ -59,14 +59,17 @@ void hai_loader_publish(struct hai_loader *l) {
 
     reply = hai_redis_command(l->data, error, sizeof(error), "GET %s",
                               l->engine->epoch_key);
-    if (reply == NULL) {
+    if (reply == NULL
+        && (l->data->err != 0 || strncmp(error, "WRONGTYPE", 9) != 0)) {
         hai_loader_disconnect(l, error);
         return;
     }
 
+    /* a key of another type is as good as none: SET replaces it */
     action = hai_epoch_decide(
-        &l->epoch, reply->type == REDIS_REPLY_STRING ? reply->str : NULL,
-        reply->len, l->fresh, hai_wall_ms());
+        &l->epoch,
+        reply != NULL && reply->type == REDIS_REPLY_STRING ? reply->str : NULL,
+        reply != NULL ? reply->len : 0, l->fresh, hai_wall_ms());
     freeReplyObject(reply);
 
     l->look_at_epoch = false;
@@ -284,6 +287,10 @@ void hai_loader_make_set(struct hai_loader *l) {
         l->fresh = true;
         l->foreign_ms = 0;
         hai_log(HAI_LOG_INFO, "rules in force: %zu", rules->n);
+
+    } else if (forced) {
+        /* whoever asks for it wants these rules, not another engine's */
+        l->fresh = true;
     }
 
     /* with Redis the epoch that it has is looked at first: maybe another

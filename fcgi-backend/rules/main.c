@@ -18,7 +18,7 @@
 #define NAME "hoody-ai-rules"
 #define COOLDOWNS 65536 /* of rule and container */
 #define SEEN 65536      /* tool results that were logged */
-#define LOAD_MS 500 /* until questions are taken, loaded or not */
+#define LOAD_MS 500     /* until questions are taken, loaded or not */
 
 /* From command line and file. */
 struct settings {
@@ -197,6 +197,7 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
         }
 
         hai_server_tick(server);
+        hai_entries_look(&engine->entries);
     }
 
     hai_log(HAI_LOG_INFO, "ends");

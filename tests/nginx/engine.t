@@ -369,10 +369,27 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
     is(redis_epoch(), "$later-0123456789abcdef", 'and left');
     is(substr(ask_plan()->{epoch}, 14), $digest, 'plans keep the own epoch');
 
+    kill 'HUP', $engine->pid;
+    ok(wait_for(sub { redis_epoch() =~ /-$digest\z/
+        && redis_epoch() eq ask_plan()->{epoch} }),
+        'SIGHUP publishes the own rules again');
+    cmp_ok((redis_epoch() =~ /^(\d+)/)[0], '>', $later, 'later than the other');
+
+    $s->cmd('SET', $epoch_key, 'no epoch');
+    ok(wait_for(sub { redis_epoch() eq ask_plan()->{epoch} }),
+        'what is no epoch is replaced');
+    $s->cmd('EVAL', "redis.call('DEL', KEYS[1])"
+        . " return redis.call('RPUSH', KEYS[1], 'x')", 1, $epoch_key);
+    ok(wait_for(sub { my $epoch = eval { redis_epoch() };
+        $epoch && $epoch eq ask_plan()->{epoch} }), 'a list as well');
+    is($engine->status->{redis}, 'connected', 'Redis is not called lost');
+
+    $s->cmd('SET', $epoch_key, ++$later + 60000 . '-0123456789abcdef');
     $engine->rules(\%append, \%log);
     ok(wait_for(sub { redis_epoch() eq ask_plan()->{epoch} }),
         'the next change is published');
-    cmp_ok((redis_epoch() =~ /^(\d+)/)[0], '>', $later, 'as a later one');
+    cmp_ok((redis_epoch() =~ /^(\d+)/)[0], '>', $later + 60000,
+        'as a later one');
 
     # a second one with the same rules
     my $epochs = redis_epoch();

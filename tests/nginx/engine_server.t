@@ -303,6 +303,8 @@ sub answers {
     ok($dropped >= 4500 - 4096 - 2 * 64 && $dropped <= 4500 - 4096,
         'what the queue does not hold is dropped and counted')
         or diag($dropped);
+    ok(wait_for(sub { $engine->log =~ /\d+ entries are lost/ }),
+        'and the log says so at once');
 
     kill 'CONT', $s->pid('redis');
     ok(wait_for(sub { eval { $s->cmd('XLEN', $s->rkey('events')) }

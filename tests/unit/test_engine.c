@@ -123,7 +123,7 @@ static void epoch_decisions(void **state) {
     assert_int_equal(own.ms, 1501);
 
     /* what is no epoch of this program */
-    assert_int_equal(decide(&own, "17", false), HAI_EPOCH_FOREIGN);
+    assert_int_equal(decide(&own, "17", false), HAI_EPOCH_WRITE);
     assert_int_equal(decide(&own, "17", true), HAI_EPOCH_WRITE);
     assert_int_equal(own.ms, 1000);
 }

@@ -208,7 +208,8 @@ static size_t catch_log(void (*write_log)(void), char *text, size_t size) {
 
 static void say_little(void) {
     errno = ENOENT;
-    hai_log(HAI_LOG_INFO, "loaded %d rules of \"%s\"", 3, "a\nb\x1b[1m\x7f\xc2\x9b\xc3\xa4");
+    hai_log(HAI_LOG_INFO, "loaded %d rules of \"%s\"", 3,
+            "a\nb\x1b[1m\x7f\xc2\x9b\xc3\xa4");
     assert_int_equal(errno, ENOENT);
     hai_log(HAI_LOG_DEBUG, "not shown");
 }
