@@ -222,7 +222,8 @@ static void doubtful_parts(void **state) {
                 "{\"system\":[{\"%s\":1,\"type\":\"text\",\"text\":\"a\"}]}",
                 keys[i]);
         result = change_text(body, ANTHROPIC, &append, 1);
-        assert_non_null(strstr(result, "},{\"type\":\"text\",\"text\":\"a\"}]}"));
+        assert_non_null(
+            strstr(result, "},{\"type\":\"text\",\"text\":\"a\"}]}"));
         free(result);
     }
 }
@@ -306,8 +307,8 @@ int main(void) {
     const struct CMUnitTest all[] = {
         cmocka_unit_test(fields_refused), cmocka_unit_test(texts_refused),
         cmocka_unit_test(escapes),        cmocka_unit_test(numbers),
-        cmocka_unit_test(backslashes),    cmocka_unit_test(doubtful_parts), cmocka_unit_test(ceilings),
-        cmocka_unit_test(no_memory),
+        cmocka_unit_test(backslashes),    cmocka_unit_test(doubtful_parts),
+        cmocka_unit_test(ceilings),       cmocka_unit_test(no_memory),
     };
 
     return cmocka_run_group_tests(all, change_set_up, change_tear_down);
