@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define PLACES 3 /* of struct hai_places */
+#define EDIT_WEIGHT 32
 
 bool hai_job_fail(struct hai_job *job, enum hai_change_status status,
                   const char *why) {
@@ -60,13 +61,24 @@ static bool change_prompt(struct hai_job *job, struct hai_place *place) {
     return hai_place_put_system(job, place);
 }
 
+/* What the edits from one on take on the wire, and more. */
+static size_t weight(const struct hai_edits *e, size_t from) {
+    size_t sum = 0;
+
+    for (; from < e->n; from++) {
+        sum += e->list[from].len + EDIT_WEIGHT;
+    }
+
+    return sum;
+}
+
 static bool change_prompts(struct hai_job *job) {
     const struct hai_json_value *prompt =
         &job->body->facts->top[HAI_KEY_PROMPT];
     struct hai_json_value value;
     struct hai_place place;
     struct hai_walk w;
-    size_t n = 0;
+    size_t n = 0, edits, added = 0;
 
     hai_place_init(job, &place, 0);
 
@@ -85,6 +97,7 @@ static bool change_prompts(struct hai_job *job) {
 
         hai_walk_value(&w, &value);
         hai_place_init(job, &place, 0);
+        edits = job->out->n;
         if (value.type != '"') {
             return shape(job, "prompt is no text");
         }
@@ -92,6 +105,11 @@ static bool change_prompts(struct hai_job *job) {
             || !change_prompt(job, &place))
         {
             return false;
+        }
+
+        added += weight(job->out, edits);
+        if (n > 1 && added > HAI_CHANGE_PROMPTS_TEXT) {
+            return shape(job, "prompt has too many strings for this text");
         }
     }
 

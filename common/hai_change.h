@@ -24,6 +24,9 @@ enum hai_change_op {
 #define HAI_CHANGE_FIELD_MAX 256    /* bytes of a field's name */
 #define HAI_CHANGE_PROMPTS_MAX 2048 /* strings in the array "prompt" */
 
+/* Bytes added to all of them: a small body must not become a huge one. */
+#define HAI_CHANGE_PROMPTS_TEXT (1024UL * 1024)
+
 /* A text of no bytes changes nothing. */
 struct hai_change {
     enum hai_change_op op;

@@ -71,11 +71,38 @@ static void read_message(struct hai_walk *w, struct message *m,
     }
 }
 
+/*
+ * A key that some reader would take for "text" after all: in other letters, or
+ * with a NUL.  Two of them may say two things.
+ */
+static bool looks_like_text(const struct hai_walk_key *key) {
+    static const char name[] = "text";
+    size_t n = 0;
+
+    for (size_t i = 0; i < key->len; i++) {
+        if (key->text[i] == '\0') {
+            if (n == sizeof(name) - 1) {
+                return true;
+            }
+        } else if (n == sizeof(name) - 1
+                   || (key->text[i] != name[n]
+                       && key->text[i] != name[n] - 'a' + 'A'))
+        {
+            return false;
+        } else {
+            n++;
+        }
+    }
+
+    return n == sizeof(name) - 1;
+}
+
 /* The text of a part or block of text, whose brace is next. */
 static void read_part(struct hai_walk *w, struct hai_json_value *text) {
     char type[WORD_MAX + HAI_WALK_SPARE];
     size_t type_len = SIZE_MAX;
     struct hai_walk_key key;
+    bool doubtful = false;
 
     text->end = 0;
     hai_walk_take(w);
@@ -86,11 +113,12 @@ static void read_part(struct hai_walk *w, struct hai_json_value *text) {
         } else if (hai_walk_key_is(&key, "text")) {
             hai_walk_value(w, text);
         } else {
+            doubtful |= key.len <= HAI_WALK_KEY && looks_like_text(&key);
             hai_walk_skip(w);
         }
     }
 
-    if (!is(type, type_len, "text") || text->type != '"') {
+    if (doubtful || !is(type, type_len, "text") || text->type != '"') {
         text->end = 0;
     }
 }

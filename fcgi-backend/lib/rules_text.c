@@ -7,6 +7,8 @@
 
 #include "rules_internal.h"
 
+#include "hai_json.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,10 +236,31 @@ static void put_value(struct output *out, const struct hai_locate *l,
     json_decref(string);
 }
 
+/*
+ * What a model wrote need not be JSON.  It is looked at without making a tree
+ * of it: callers choose how much there is.  As a member's value it may be of
+ * any kind; a text that goes on behind its value is taken, and what is behind
+ * is never looked for.
+ */
+static bool is_json(struct output *out, struct hai_slice text) {
+    struct hai_json *js = hai_json_new();
+    bool yes;
+
+    if (js == NULL) {
+        out->failed = true;
+        return false;
+    }
+    hai_json_feed(js, "{\"\":", 4);
+    hai_json_feed(js, text.data, text.len);
+    hai_json_feed(js, "}", 1);
+    yes = hai_json_finish(js) == HAI_JSON_OK;
+    hai_json_free(js);
+    return yes;
+}
+
 static void put_input(struct output *out, struct hai_slice input,
                       struct hai_slice path) {
     struct hai_locate l = {input.data, input.len};
-    json_t *json;
     size_t at;
 
     if (path.len == 0 || input.len == 0) {
@@ -245,13 +268,9 @@ static void put_input(struct output *out, struct hai_slice input,
         return;
     }
 
-    /* what a model wrote need not be JSON */
-    json = json_loadb(input.data, input.len, JSON_DECODE_ANY | JSON_ALLOW_NUL,
-                      NULL);
-    if (json == NULL) {
+    if (!is_json(out, input)) {
         return;
     }
-    json_decref(json);
     at = follow(&l, path);
     if (at != HAI_NOWHERE) {
         put_value(out, &l, at);

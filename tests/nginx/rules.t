@@ -237,6 +237,23 @@ my @shapes = (
     [messages => 'parts of a message', qq({"model":"claude","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]})],
     [count => 'blocks', qq({"model":"claude","system":[],"messages":[$user]})],
     [embeddings => 'a string', qq({"model":"text-embedding-3-small","input":"Hi"})],
+    [chat => 'everything at once', qq({"model":"gpt-4o","prompt":"p","input":[1],"system":2,"instructions":[3],"messages":[$user]})],
+    [chat => 'one tool between two others',
+        qq({"model":"gpt-4o","a":{"tools":[]}, "tools" : [] ,"messages":[$user],"b":"tools"})],
+    [chat => 'a model of braces and quotes',
+        qq({"model":"{{model}}{{{{\\"\\u005c\\ud83d\\ude00","messages":[$user]})],
+    [chat => 'results of tools, interleaved', qq({"model":"gpt-4o","messages":[$user,)
+        . '{"role":"assistant","content":null,"tool_calls":['
+        . '{"id":"a","type":"function","function":{"name":"f","arguments":"{{model}}"}},'
+        . '{"id":"b","type":"function","function":{"name":"g","arguments":"\\u0000"}}]},'
+        . '{"role":"tool","tool_call_id":"b","content":"1"},'
+        . $user . ',{"role":"tool","tool_call_id":"a","content":"2"}]}'],
+    [responses => 'calls and their outputs', qq({"model":"gpt-4o","instructions":"","input":[$user,)
+        . '{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},'
+        . '{"type":"function_call_output","call_id":"c","output":"x"}]}'],
+    [responses => 'what is kept at the provider',
+        qq({"model":"gpt-4o","previous_response_id":"r1","input":[{"type":"function_call_output","call_id":"c","output":"x"}]})],
+    [completions => 'an empty one among others', qq({"model":"gpt-3.5-turbo-instruct","prompt":["","\\n",  "Hi" ]})],
     map({ my $n = $_; [chat => "$n bytes", '{"model":"gpt-4o","messages":[{"role":"system","content":"Be"},{"role":"user","content":"'
         . 'x' x ($n - 97) . '"}],"n":1}'] } 1023, 2047, 2048, 2049, 16383, 16384, 16385, 60000),
 );
@@ -291,7 +308,7 @@ for my $name (sort keys %tags) {
         if ($name eq 'stopped' && $kind ne 'embeddings') {
             for my $way (qw(plan body)) {
                 is($got{$way}{status}, 403, "$text: refused");
-                like($got{$way}{answer}, qr/Not today: \w/, 'with its text');
+                like($got{$way}{answer}, qr/Not today: [\w{]/, 'with its text');
                 ok(!defined $got{$way}{body}, 'nothing was sent');
             }
 
@@ -328,7 +345,7 @@ for my $name (sort keys %tags) {
         }
 
         if ($name eq 'both') {
-            like($after, qr/You serve both \([0-9a-f]{24}\) with $doc->{model}\./,
+            like($after, qr/You serve both \([0-9a-f]{24}\) with \Q$doc->{model}\E\./,
                 "$text: the template is filled in");
             like($after, qr/And a second one\./, "$text: the other rule");
         }
@@ -363,14 +380,14 @@ for my $name (sort keys %tags) {
 
 # --- large bodies --------------------------------------------------------------
 
-# around the borders of buffers and of slices of the scan, and up to the limit
-for my $size (65535, 65536, 65537, 262143, 262144, 262145, 1_048_576,
-              33_000_000)
-{
+# what is changed, where, and what of it the provider gets: its digest
+my $escaped = $json->encode($guard) =~ s/^"|"\z//gr;
+
+# up to the limit
+for my $size (1_048_576, 33_000_000) {
     my ($before, $after) = ('{"model":"gpt-4o","messages":[{"role":"system",'
         . '"content":"Be', '"},{"role":"user","content":"');
     my $rest = $after . 'x' x ($size - length($before . $after) - 4) . '"}]}';
-    my $escaped = substr $json->encode($guard), 1, -1;
     my $want = sha256_hex("$before\\n\\n$escaped$rest");
 
     for my $name (qw(guarded postscript)) {
@@ -386,6 +403,40 @@ for my $size (65535, 65536, 65537, 262143, 262144, 262145, 1_048_576,
             } else {
                 cmp_ok($seen->{body_length}, '>', $size, 'with more');
             }
+        }
+    }
+}
+
+
+# --- around the ends of slices and buffers -------------------------------------
+
+for my $n (16383 .. 16385, 65535 .. 65537, 262142 .. 262146, 524287 .. 524289,
+    1048576)
+{
+    my $chat = '{"model":"gpt-4o","messages":[{"role":"user","content":"';
+    my $claude = '{"model":"claude","max_tokens":9,"system":"';
+
+    for (
+        ['params', chat => $chat, '"}],', '"tools":[],', '', '"max_tokens":1000}',
+            '"max_tokens":100}', '{', '{"temperature":0,'],
+        ['guarded', messages => $claude, '', '', "\\n\\n$escaped",
+            qq(","messages":[$user]}), undef, '', ''],
+    ) {
+        my ($name, $kind, $begin, $middle, $old, $new, $end, $end_new, $from,
+            $to) = @$_;
+
+        my $fill = 'x' x ($n - length($begin) - length($middle));
+        my $body = $begin . $fill . $middle . $old . $end;
+        my $want = ($begin =~ s/^\Q$from\E/$to/r) . $fill . $middle . $new
+            . ($end_new // $end);
+
+        for my $way (qw(plan body)) {
+            my ($answer, $seen) = send_as($name, 'POST', "/$way$uri{$kind}",
+                body => $body);
+
+            is(!$seen ? $answer->{body} : $seen->{body_sha256}
+                // sha256_hex($seen->{body}), sha256_hex($want),
+                "$name, a change at byte $n, $way");
         }
     }
 }

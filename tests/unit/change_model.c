@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define CHECK(x)                                                               \
     do {                                                                       \
@@ -77,7 +78,14 @@ static json_t *message(const char *role, json_t *content) {
 }
 
 static const json_t *part_text(const json_t *p) {
-    const json_t *text = json_object_get(p, "text");
+    const json_t *text = json_object_get(p, "text"), *value;
+    const char *key;
+
+    json_object_foreach((json_t *) p, key, value) {
+        if (strcasecmp(key, "text") == 0 && strcmp(key, "text") != 0) {
+            return NULL;
+        }
+    }
 
     return is(json_object_get(p, "type"), "text") && json_is_string(text)
                ? text

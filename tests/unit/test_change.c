@@ -296,6 +296,16 @@ static void there_already(void **state) {
                     {APPEND("\xf0\x9f\x98\x80"), PREPEND("\xf0\x9f\x98\x80")}},
         {ANTHROPIC, "{'system':'\xf0\x9f\x98\x80'}", SAME,
                     {APPEND("\xf0\x9f\x98\x80"), PREPEND("\xf0\x9f\x98\x80")}},
+        /* not in a part that somebody could read in another way */
+        {CHAT, "{'messages':[{'role':'system','content':["
+               "{'type':'text','text':'a','Text':'x'}]}]}",
+               "{'messages':[{'role':'system','content':["
+               "{'type':'text','text':'a'},"
+               "{'type':'text','text':'a','Text':'x'},"
+               "{'type':'text','text':'a'}]}]}",
+               {APPEND("a"), PREPEND("a")}},
+        {ANTHROPIC, "{'system':[{'type':'text','text':'a','texts':'x',"
+               "'Tex':1,'txet':2}]}", SAME, {APPEND("a")}},
         /* across what was added */
         {ANTHROPIC, "{'system':'x'}", "{'system':'p\\n\\nx\\n\\na'}",
                     {APPEND("a"), APPEND("x\n\na"), APPEND("\n\na"),

@@ -208,11 +208,31 @@ static void backslashes(void **state) {
     free(changes);
 }
 
+/* A part with a second key that a reader could take for "text". */
+static void doubtful_parts(void **state) {
+    static const char *const keys[] = {"tex\\u0000t", "TEXT\\u0000y",
+                                       "\\u0000Text", "tEXT"};
+    struct hai_change append = {.op = HAI_CHANGE_APPEND, .text = {"a", 1}};
+    char body[128], *result;
+
+    (void) state;
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        sprintf(body,
+                "{\"system\":[{\"%s\":1,\"type\":\"text\",\"text\":\"a\"}]}",
+                keys[i]);
+        result = change_text(body, ANTHROPIC, &append, 1);
+        assert_non_null(
+            strstr(result, "},{\"type\":\"text\",\"text\":\"a\"}]}"));
+        free(result);
+    }
+}
+
 static void ceilings(void **state) {
     struct hai_change *changes =
         calloc(HAI_CHANGES_MAX + 1, sizeof(changes[0]));
     size_t len = 16 + 3 * (HAI_CHANGE_PROMPTS_MAX + 1);
-    char *body = malloc(len), *p, *result;
+    char *body = malloc(len), *text, *p, *result;
 
     (void) state;
     assert_non_null(changes);
@@ -240,6 +260,24 @@ static void ceilings(void **state) {
         assert_int_equal(result != NULL, n == HAI_CHANGE_PROMPTS_MAX);
         free(result);
     }
+
+    /* a text for each string: 1 MB in all, with what edits need besides */
+    text = calloc(1, HAI_CHANGE_PROMPTS_TEXT + 1);
+    assert_non_null(text);
+    memset(text, 'x', HAI_CHANGE_PROMPTS_TEXT);
+    for (size_t n = 1023; n <= 1025; n++) {
+        changes[0].text = (struct hai_slice){text, n - 32};
+        p = body + sprintf(body, "{\"prompt\":[\"\"");
+        for (size_t i = 1; i < 1024; i++) {
+            p += sprintf(p, ",\"\"");
+        }
+        strcpy(p, "]}");
+        result = change_text(body, COMPLETIONS, changes, 1);
+        assert_int_equal(result != NULL, n <= 1024);
+        free(result);
+    }
+
+    free(text);
 
     free(body);
     free(changes);
@@ -269,8 +307,8 @@ int main(void) {
     const struct CMUnitTest all[] = {
         cmocka_unit_test(fields_refused), cmocka_unit_test(texts_refused),
         cmocka_unit_test(escapes),        cmocka_unit_test(numbers),
-        cmocka_unit_test(backslashes),    cmocka_unit_test(ceilings),
-        cmocka_unit_test(no_memory),
+        cmocka_unit_test(backslashes),    cmocka_unit_test(doubtful_parts),
+        cmocka_unit_test(ceilings),       cmocka_unit_test(no_memory),
     };
 
     return cmocka_run_group_tests(all, change_set_up, change_tear_down);

@@ -1,5 +1,6 @@
 /* SOURCES: fcgi-backend/lib/rules.c fcgi-backend/lib/rules_text.c */
 /* SOURCES: fcgi-backend/lib/rules_memory.c fcgi-backend/lib/locate.c */
+/* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
 /* LIBS: -ljansson -lcrypto -lpthread */
 
 /*
@@ -10,14 +11,18 @@
 #include "lib/evaluate.h"
 #include "lib/rules_internal.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
+
+#define LARGE_INPUTS 64
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define SLICE(s)                                                               \
@@ -90,6 +95,39 @@ static void test_broken_input(void **state) {
     check("[{{tool.input.path}}]", "[]");
     facts.input = (struct hai_slice){NULL, 0};
     check("[{{tool.input}}{{tool.input.path}}]", "[]");
+    facts.input = whole;
+}
+
+/*
+ * Inputs of many small values, each as long as one may be: what a caller sends
+ * in one request.  Trees of them would take seconds: it is far
+ * cheaper than that.
+ */
+static void test_large_input(void **state) {
+    static char text[65536];
+    struct hai_slice whole = facts.input;
+    clock_t begin, trees;
+    size_t i, len;
+
+    (void) state;
+    len = (size_t) sprintf(text, "{\"list\":[");
+    while (len < sizeof(text) - 16) {
+        len += (size_t) sprintf(text + len, "{},");
+    }
+    len += (size_t) sprintf(text + len, "{}],\"x\":\"y\"}");
+    facts.input = (struct hai_slice){text, len};
+
+    begin = clock();
+    for (i = 0; i < LARGE_INPUTS; i++) {
+        json_decref(json_loadb(text, len, 0, NULL));
+    }
+    trees = clock() - begin;
+
+    begin = clock();
+    for (i = 0; i < LARGE_INPUTS; i++) {
+        check("{{tool.input.x}}", "y");
+    }
+    assert_true(clock() - begin < trees / 2);
     facts.input = whole;
 }
 
@@ -331,6 +369,7 @@ int main(void) {
         cmocka_unit_test(test_variables),
         cmocka_unit_test(test_input),
         cmocka_unit_test(test_broken_input),
+        cmocka_unit_test(test_large_input),
         cmocka_unit_test(test_no_second_turn),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_check),
