@@ -282,7 +282,7 @@ sub metrics {
 sub descriptors {
     my ($worker) = @_;
 
-    return scalar(() = glob "/proc/$worker/fd/*");
+    return $worker && scalar(() = glob "/proc/$worker/fd/*");
 }
 
 # what it is like at rest
