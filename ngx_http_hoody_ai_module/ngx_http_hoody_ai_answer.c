@@ -162,9 +162,23 @@ static ngx_int_t
 ngx_http_hoody_ai_answer_body(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
+    ngx_str_t                 epoch;
     ngx_http_hoody_ai_ask_t  *ask;
 
     ask = ctx->ask;
+
+    /* an engine that says of which rules its answer is: of those in force? */
+
+    if (ask->epoch.len
+        && (!ngx_http_hoody_ai_replica_epoch(ngx_http_hoody_ai_worker.replica,
+                                             &epoch)
+            || epoch.len != ask->epoch.len
+            || ngx_memcmp(epoch.data, ask->epoch.data, epoch.len) != 0))
+    {
+        ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_EPOCH);
+        return ngx_http_hoody_ai_rules_pause(r, ctx,
+                                            NGX_HTTP_HOODY_AI_R_RULES_EPOCH);
+    }
 
     if (ask->status == NGX_HTTP_NO_CONTENT) {
         return ngx_http_hoody_ai_answer_unchanged(r, ctx);

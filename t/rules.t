@@ -15,6 +15,8 @@ our $ask = '{"epoch":"e1","ask":"body"}';
 my %body = (
     none => sub { answer(status => 204) },
     edit => sub { edits([1, 0, '"a":1,']) },
+    current => sub { answer(type => 'application/vnd.hoody.splice',
+        headers => ['X-Hoody-Epoch: e1'], body => wire([1, 0, '"a":1,'])) },
     front => sub { edits([0, 0, ' ']) },
     end => sub { edits([length $_[0]{body}, 0, "\n"]) },
     empty => sub { edits() },
@@ -35,6 +37,10 @@ my %body = (
         body => '{"x":"' . 'y' x 50000 . '"}') },
 
     # no answer that can be used
+    stale => sub { answer(type => 'application/vnd.hoody.splice',
+        headers => ['X-Hoody-Epoch: e0'], body => wire([1, 0, '"a":1,'])) },
+    stalenone => sub { answer(status => 204,
+        headers => ['X-Hoody-Epoch: e0']) },
     range => sub { edits([1000000, 0, 'x']) },
     beyond => sub { edits([length($_[0]{body}) - 1, 2, '']) },
     overlap => sub { edits([1, 10, ''], [5, 1, '']) },
@@ -207,6 +213,7 @@ __DATA__
 --- cases
 200 | body={"model":"none","m":[]}
 200 | body={"model":"edit","m":[]} | sent={"a":1,"model":"edit","m":[]}
+200 | body={"model":"current","m":[]} | sent={"a":1,"model":"current","m":[]}
 200 | body={"model":"front","m":[]} | sent=\x20{"model":"front","m":[]}
 200 | body={"model":"end","m":[]} | sent={"model":"end","m":[]}\n
 200 | body={"model":"empty","m":[]}
@@ -226,7 +233,7 @@ __DATA__
 === TEST 2: answers that cannot be used
 --- cases eval
 CORE::join "\n", map { "503 | body={\"model\":\"$_\",\"m\":[]} | code=rules_unavailable"
-    . " | answer~Retry-After: 1" } qw(range beyond overlap unsorted zeros sign
+    . " | answer~Retry-After: 1" } qw(stale stalenone range beyond overlap unsorted zeros sign
     huge short trail cutrecord binary breaks nojson array nothing text notype
     planned many manyunknown bigbad longer created redirect accel missing broken
     loading status garbage close half header noend never toolate other

@@ -404,7 +404,7 @@ static int answer_changes(struct question *q, const struct hai_evaluation *e) {
     }
 
     if (edits->n == 0) {
-        return answer(q, HAI_ANSWER_204, NULL, false);
+        return answer(q, HAI_ANSWER_204, NULL, true);
     }
 
     size = hai_edits_wire_size(edits);
@@ -416,7 +416,7 @@ static int answer_changes(struct question *q, const struct hai_evaluation *e) {
     hai_edits_wire_write(edits, p);
     b->len += size;
 
-    return answer(q, HAI_ANSWER_200, TYPE_SPLICE, false);
+    return answer(q, HAI_ANSWER_200, TYPE_SPLICE, true);
 }
 
 /* The name of a prompt that the provider keeps: it cannot be looked into. */
@@ -472,7 +472,7 @@ static int answer_body(struct question *q) {
 
     switch (e.verdict) {
     case HAI_VERDICT_PASS:
-        rc = answer(q, HAI_ANSWER_204, NULL, false);
+        rc = answer(q, HAI_ANSWER_204, NULL, true);
         break;
 
     case HAI_VERDICT_CHANGES:
