@@ -116,7 +116,19 @@ static void read_item(struct hai_walk *w, struct item *item,
                       const char *call_id) {
     struct hai_walk_key key;
 
-    memset(item, 0, sizeof(*item));
+    /* what has no end is not there */
+    item->role.len = 0;
+    item->type.len = 0;
+    item->id.end = 0;
+    item->call_id.end = 0;
+    item->name.end = 0;
+    item->input.end = 0;
+    item->arguments.end = 0;
+    item->action.end = 0;
+    item->list.end = 0;
+    item->calls.end = 0;
+    item->function.end = 0;
+    item->custom.end = 0;
     item->from = *w;
     hai_walk_take(w);
 

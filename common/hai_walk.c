@@ -72,7 +72,7 @@ static uint8_t back(struct hai_walk *w) {
     return *--w->p;
 }
 
-uint8_t hai_walk_space(struct hai_walk *w) {
+uint8_t hai_walk_spaces(struct hai_walk *w) {
     uint8_t c;
 
     while (hai_is_space(c = hai_walk_peek(w))) {

@@ -58,7 +58,11 @@ static inline uint8_t hai_walk_take(struct hai_walk *w) {
 }
 
 /* Takes white space and returns the byte behind it, which stays. */
-uint8_t hai_walk_space(struct hai_walk *w);
+uint8_t hai_walk_spaces(struct hai_walk *w);
+
+static inline uint8_t hai_walk_space(struct hai_walk *w) {
+    return likely(w->p<w->end && * w->p> ' ') ? *w->p : hai_walk_spaces(w);
+}
 
 /*
  * Inside of an object, behind its brace or behind one of its values: takes

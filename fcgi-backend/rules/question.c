@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEEP_MEMORY (1024UL * 1024) /* of a buffer, between questions */
-#define CHUNK 65536                 /* read and scanned at a time */
+#define KEEP_MEMORY (1024UL * 1024)   /* of a buffer, between questions */
+#define KEEP_BODY (4UL * 1024 * 1024) /* the same of the one for bodies */
+#define CHUNK 65536                   /* read and scanned at a time */
 #define EDITS_MEMORY (64UL * 1024 * 1024)
 
 #define TYPE_JSON "application/json"
@@ -95,7 +96,7 @@ void hai_scratch_free(struct hai_scratch *s) {
 void hai_scratch_reset(struct hai_scratch *s) {
     hai_json_reset(s->scanner);
     hai_edits_reset(&s->edits);
-    hai_buf_reset(&s->body, KEEP_MEMORY);
+    hai_buf_reset(&s->body, KEEP_BODY);
     hai_buf_reset(&s->answer, KEEP_MEMORY);
 }
 
@@ -161,15 +162,20 @@ static int bad_question(struct question *q, const char *message) {
 
 /*
  * Takes the standard input to its end; without that a kept connection would
- * begin its next question in the middle of it.  0; 1: more than there may be;
- * -1: the connection is broken.
+ * begin its next question in the middle of it.  length: what there may be of
+ * it, which makes room at once.  0; 1: more than there may be; -1: the
+ * connection is broken.
  */
-static int read_input(struct question *q, bool keep) {
+static int read_input(struct question *q, bool keep, size_t length) {
     struct hai_scratch *s = q->scratch;
     enum hai_json_status status = HAI_JSON_OK;
     size_t total = 0;
     char *p;
     int n;
+
+    if (keep && hai_buf_room(&s->body, length + CHUNK) == NULL) {
+        return 1;
+    }
 
     do {
         p = hai_buf_room(&s->body, CHUNK);
@@ -561,7 +567,7 @@ int hai_question_answer(struct hai_engine *engine, struct hai_scratch *s,
         rc = 1;
 
     } else {
-        rc = read_input(&q, with_body);
+        rc = read_input(&q, with_body, length > 0 ? (size_t) length : 0);
     }
 
     if (rc < 0) {
