@@ -104,7 +104,7 @@ static char *escape_controls(char *text) {
         size += control(p) > 0 ? 6 : 1;
     }
 
-    out = to = malloc(size + 5);
+    out = to = malloc(size);
     for (const char *p = text; out != NULL && *p != '\0'; p += len) {
         len = control(p);
         if (len > 0) {
@@ -112,8 +112,11 @@ static char *escape_controls(char *text) {
                             : len == 2
                                 ? (unsigned char) p[1]
                                 : 0x2000U | ((unsigned char) p[2] & 0x3f);
+            char escape[sizeof("\\u0000")];
 
-            to += snprintf(to, 7, "\\u%04x", code);
+            snprintf(escape, sizeof(escape), "\\u%04x", code & 0xffff);
+            memcpy(to, escape, 6);
+            to += 6;
         } else {
             len = 1;
             *to++ = *p;
