@@ -7,7 +7,8 @@
  *
  *     access      identity.c, access.c    WAITING -> ADMITTED
  *     precontent  body.c                  ADMITTED -> READING -> SCANNING
- *                 rules.c, plan.c         SCANNING -> ASKING -> READY
+ *                 rules.c, plan.c         SCANNING -> ASKING -> READY, or
+ *                                         READING -> ASKING -> SCANNING
  *     content     nginx's proxy; upstream.c adds the key   READY -> SENT
  *     filters     filter.c, error.c
  *     end         revoke.c may end it in any state; log.c accounts, entry.c

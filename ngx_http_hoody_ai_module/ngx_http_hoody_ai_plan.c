@@ -9,8 +9,9 @@
  * generation is emptied when it is looked at.  Plans of a container go when
  * its entry was read again.
  *
- * The store is bounded, whatever models callers make up: the plan that was
- * used longest ago goes first, the container's own before those of others.
+ * The store is bounded, whatever models callers make up.  A container that has
+ * more than its share loses its own; where all of them take too much memory,
+ * the plan that was used longest ago goes, whose ever it is.
  */
 
 
