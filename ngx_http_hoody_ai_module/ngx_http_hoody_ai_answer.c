@@ -203,6 +203,7 @@ static ngx_int_t
 ngx_http_hoody_ai_answer_unchanged(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
+    size_t                    size;
     ngx_http_hoody_ai_ask_t  *ask;
 
     ask = ctx->ask;
@@ -210,7 +211,19 @@ ngx_http_hoody_ai_answer_unchanged(ngx_http_request_t *r,
     ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_UNCHANGED);
 
     if (ask->unseen) {
-        return ngx_http_hoody_ai_body_unchanged(r, ctx);
+        size = ngx_http_hoody_ai_body_length(r->request_body);
+
+        if (!hai_facts_read(&ask->facts, size, (char *) ask->found.data,
+                            ask->found.len))
+        {
+            return ngx_http_hoody_ai_body_unchanged(r, ctx);
+        }
+
+        /* the engine has scanned it, and has said what it found */
+
+        if (ngx_http_hoody_ai_body_facts(r, ctx, &ask->facts) != NGX_OK) {
+            return NGX_OK;
+        }
     }
 
     return ngx_http_hoody_ai_body_ready(r, ctx, &ask->facts, NULL);
@@ -222,18 +235,13 @@ ngx_http_hoody_ai_answer_edits(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
     uint64_t                  size;
-    ngx_chain_t              *cl;
     struct hai_edits         *e;
     ngx_http_hoody_ai_ask_t  *ask;
 
     ask = ctx->ask;
     e = &ngx_http_hoody_ai_worker.edits;
 
-    size = 0;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        size += cl->buf->last - cl->buf->pos;
-    }
+    size = ngx_http_hoody_ai_body_length(r->request_body);
 
     if (hai_edits_wire_read(e, (char *) ask->data, ask->len, size) != 0) {
         return ngx_http_hoody_ai_answer_unusable(r, ctx, "edits that do not "

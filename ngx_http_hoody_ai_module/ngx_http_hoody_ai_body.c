@@ -435,8 +435,6 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
     ngx_int_t     rc;
     ngx_chain_t  *cl;
 
-    size = 0;
-
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
 
         if (cl->buf->in_file) {
@@ -446,9 +444,9 @@ ngx_http_hoody_ai_start_scan(ngx_http_request_t *r,
                                             NGX_HTTP_HOODY_AI_R_INTERNAL);
             return NGX_OK;
         }
-
-        size += cl->buf->last - cl->buf->pos;
     }
+
+    size = ngx_http_hoody_ai_body_length(r->request_body);
 
     switch (ctx->route->body) {
 
@@ -689,13 +687,7 @@ ngx_http_hoody_ai_body_facts(ngx_http_request_t *r,
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
 
-    if (!hlcf->stored
-        && (facts->file_id
-            || facts->top[HAI_KEY_PREVIOUS_RESPONSE_ID].end
-            || facts->top[HAI_KEY_CONVERSATION].end
-            || (facts->top[HAI_KEY_PROMPT].end
-                && facts->top[HAI_KEY_PROMPT].type == '{')))
-    {
+    if (!hlcf->stored && hai_facts_stored(facts)) {
         (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_STORED);
         return NGX_ERROR;
     }
@@ -745,16 +737,24 @@ ngx_int_t
 ngx_http_hoody_ai_body_scan(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
+    return ngx_http_hoody_ai_scan_chain(r, ctx,
+                              ngx_http_hoody_ai_body_length(r->request_body));
+}
+
+
+size_t
+ngx_http_hoody_ai_body_length(ngx_http_request_body_t *rb)
+{
     size_t        size;
     ngx_chain_t  *cl;
 
     size = 0;
 
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+    for (cl = rb->bufs; cl; cl = cl->next) {
         size += cl->buf->last - cl->buf->pos;
     }
 
-    return ngx_http_hoody_ai_scan_chain(r, ctx, size);
+    return size;
 }
 
 

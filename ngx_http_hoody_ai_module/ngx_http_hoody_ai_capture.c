@@ -19,7 +19,7 @@ static ngx_http_hoody_ai_ask_t *ngx_http_hoody_ai_capture_ask(
 static ngx_http_hoody_ai_type_e ngx_http_hoody_ai_capture_type(ngx_str_t *s);
 static size_t ngx_http_hoody_ai_capture_limit(ngx_http_request_t *r,
     ngx_http_hoody_ai_ask_t *ask);
-static void ngx_http_hoody_ai_capture_epoch(ngx_http_request_t *sr,
+static void ngx_http_hoody_ai_capture_headers(ngx_http_request_t *sr,
     ngx_http_hoody_ai_ask_t *ask);
 static ngx_int_t ngx_http_hoody_ai_capture_append(ngx_http_request_t *r,
     ngx_http_hoody_ai_ask_t *ask, ngx_buf_t *b);
@@ -91,7 +91,7 @@ ngx_http_hoody_ai_capture_header_filter(ngx_http_request_t *r)
     ask->type = ngx_http_hoody_ai_capture_type(&r->headers_out.content_type);
     ask->limit = ngx_http_hoody_ai_capture_limit(r->parent, ask);
 
-    ngx_http_hoody_ai_capture_epoch(r, ask);
+    ngx_http_hoody_ai_capture_headers(r, ask);
 
     return NGX_OK;
 }
@@ -151,7 +151,7 @@ ngx_http_hoody_ai_capture_limit(ngx_http_request_t *r,
 
 
 static void
-ngx_http_hoody_ai_capture_epoch(ngx_http_request_t *sr,
+ngx_http_hoody_ai_capture_headers(ngx_http_request_t *sr,
     ngx_http_hoody_ai_ask_t *ask)
 {
     ngx_uint_t        i;
@@ -178,6 +178,13 @@ ngx_http_hoody_ai_capture_epoch(ngx_http_request_t *sr,
                == 0)
         {
             ask->epoch = h[i].value;
+
+        } else if (h[i].key.len == sizeof("x-hoody-body") - 1
+                   && ngx_memcmp(h[i].lowcase_key, "x-hoody-body",
+                                 h[i].key.len)
+                      == 0)
+        {
+            ask->found = h[i].value;
         }
     }
 }

@@ -26,6 +26,7 @@
 
 #include <hai_edit.h>
 #include <hai_identity.h>
+#include <hai_facts.h>
 #include <hai_json.h>
 #include <hai_mask.h>
 #include <hai_route.h>
@@ -389,6 +390,9 @@ ngx_int_t ngx_http_hoody_ai_body_scan(ngx_http_request_t *r,
 ngx_int_t ngx_http_hoody_ai_body_ready(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts,
     struct hai_edits *e);
+
+/* bytes of the body as it lies in memory now */
+size_t ngx_http_hoody_ai_body_length(ngx_http_request_body_t *rb);
 
 /* takes over what a scan found */
 ngx_int_t ngx_http_hoody_ai_body_facts(ngx_http_request_t *r,

@@ -411,6 +411,7 @@ ngx_http_hoody_ai_rules_subrequest(ngx_http_request_t *r,
     ask->status = 0;
     ask->type = NGX_HTTP_HOODY_AI_TYPE_OTHER;
     ask->epoch.len = 0;
+    ask->found.len = 0;
     ask->data = NULL;
     ask->len = 0;
     ask->room = 0;
@@ -456,7 +457,6 @@ ngx_http_hoody_ai_rules_headers(ngx_http_request_t *r,
     ngx_http_headers_in_t *in, ngx_http_request_body_t *body)
 {
     u_char           *p;
-    ngx_chain_t      *cl;
     ngx_table_elt_t  *h;
 
     if (ngx_list_init(&in->headers, r->pool, 1, sizeof(ngx_table_elt_t))
@@ -465,10 +465,7 @@ ngx_http_hoody_ai_rules_headers(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    for (cl = body->bufs; cl; cl = cl->next) {
-        in->content_length_n += cl->buf->last - cl->buf->pos;
-    }
-
+    in->content_length_n = ngx_http_hoody_ai_body_length(body);
     in->keep_alive_n = -1;
 
     h = ngx_list_push(&in->headers);

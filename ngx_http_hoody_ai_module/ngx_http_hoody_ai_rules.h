@@ -13,6 +13,7 @@
 #include "ngx_http_hoody_ai_module.h"
 #include "ngx_http_hoody_ai_zone.h"
 
+#include <hai_facts.h>
 #include <hai_plan.h>
 
 
@@ -54,6 +55,7 @@ struct ngx_http_hoody_ai_ask_s {
     ngx_uint_t                       status;   /* 0: none that counts */
     ngx_http_hoody_ai_type_e         type;
     ngx_str_t                        epoch;
+    ngx_str_t                        found;    /* by the engine's scan */
     off_t                            announced;
     u_char                          *data;
     size_t                           len;

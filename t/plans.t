@@ -39,7 +39,8 @@ $port = start_engine(sub {
         return edits(@{ $now->{splice} }) if $now->{splice};
         return refusal(400, '{"error":{"code":"invalid_body"}}')
             if $now->{invalid};
-        return answer(status => 204);
+        return answer(status => 204, headers => defined $now->{found}
+            ? ["X-Hoody-Body: $now->{found}"] : []);
     }
 
     return plan($now->{raw}) if defined $now->{raw};
@@ -610,3 +611,58 @@ is((main::ask(body => '{"model":"m","model":"n"}'))[0], 400,
     'and is looked at');
 main::engine(raw => $any, splice => [[1, 0, '"model":"x",']]);
 is((main::ask(body => $body))[1], $body, 'edits that cannot be used');
+
+
+
+=== TEST 18: what the engine's scan has found is not looked for again
+--- config eval: main::plans_config('timeout=5s', ' hoody_ai_model_prefix strip;')
+--- check
+my $any = '{"epoch":"e1","ask":"body","models":"any"}';
+my $body = '{"model":"o/m2","messages":[]}';
+my $size = length $body;
+
+main::engine(raw => $any);
+main::ask();
+
+main::engine(raw => $any, found => "$size 9 15 -- o/m2");
+is((main::ask(body => $body))[1], '{"model":"m2","messages":[]}',
+    'the model lies where the engine says');
+
+main::engine(raw => $any, found => "$size 9 15 -r o/m2");
+
+my ($status, $sent, $got) = main::ask(body => $body);
+
+is($status, 400, 'an object that the provider keeps');
+is($sent, undef, 'not sent');
+
+# the engine's word counts: this one is taken as it is
+my $twice = '{"model":"o/m2","model":"x"}';
+
+main::engine(raw => $any, found => length($twice) . ' 9 15 -- o/m2');
+is((main::ask(body => $twice))[0], 200, 'not looked at');
+
+# whatever is not exactly such a line is none
+for my $line ($size - 1 . ' 9 15 -- o/m2', $size + 1 . ' 9 15 -- o/m2',
+    length($twice) . ' 9 99 -- o/m2', length($twice) . ' 9 15 o/m2',
+    length($twice) . ' 15 9 -- o/m2', length($twice) . ' 9 15 --', '', '-',
+    length($twice) . ' 9 15 -- ' . 'm' x 300)
+{
+    main::engine(raw => $any, found => $line);
+    is((main::ask(body => $twice))[0], 400, "\"$line\": looked at");
+}
+
+# nor does it count beside edits
+main::engine(raw => $any, found => "$size 9 15 -- o/m2",
+    splice => [[1, 0, '"model":"x",']]);
+is((main::ask(body => $body))[0], 503, 'edits are scanned');
+
+
+
+=== TEST 19: the engine's word counts only where it saw the body first
+--- check
+my $ask = '{"epoch":"e1","ask":"body"}';
+my $body = '{"model":"m","messages":[]}';
+
+main::engine(raw => $ask, found => length($body) . ' 9 12 -- x');
+is((main::ask(body => $body))[0], 200, 'sent');
+is((main::ask(body => '{"model":"m","model":"n"}'))[0], 400, 'scanned');

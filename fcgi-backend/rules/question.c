@@ -7,6 +7,7 @@
 #include "plan.h"
 #include "status.h"
 
+#include <hai_facts.h>
 #include <hai_plan.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,12 +101,32 @@ void hai_scratch_reset(struct hai_scratch *s) {
     hai_buf_reset(&s->answer, KEEP_MEMORY);
 }
 
+/* A header line about a body that stays as it is, for its worker, or "". */
+static const char *found(const struct question *q, char *line, size_t size) {
+    static const char name[] = "X-Hoody-Body: ";
+    const struct hai_body *body = q->request.body;
+    size_t n = sizeof(name) - 1;
+
+    *line = '\0';
+
+    if (body != NULL && size >= n + HAI_FACTS_LINE + 2) {
+        size_t len = hai_facts_write(body->facts, body->size, line + n);
+
+        if (len > 0) {
+            memcpy(line, name, n);
+            memcpy(line + n + len, "\r\n", 3);
+        }
+    }
+
+    return line;
+}
+
 /* Head and body leave together where they fit into libfcgi's buffer. */
 static int answer(struct question *q, enum hai_answer_status status,
                   const char *type, bool epoch) {
     const struct hai_buf *b = &q->scratch->answer;
     FCGX_Stream *out = q->fcgi->out;
-    char head[256];
+    char line[HAI_FACTS_LINE + 32], head[256 + sizeof(line)];
     int n;
 
     if (status != HAI_ANSWER_204 && b->len > 0 && type == NULL) {
@@ -113,11 +134,13 @@ static int answer(struct question *q, enum hai_answer_status status,
     }
 
     n = snprintf(head, sizeof(head),
-                 "Status: %d %s\r\n%s%s%s%s%s%sContent-Length: %zu\r\n\r\n",
+                 "Status: %d %s\r\n%s%s%s%s%s%s%sContent-Length: %zu\r\n\r\n",
                  hai_answer_codes[status], reasons[status],
                  type != NULL ? "Content-Type: " : "", type != NULL ? type : "",
                  type != NULL ? "\r\n" : "", epoch ? "X-Hoody-Epoch: " : "",
-                 epoch ? q->set->epoch : "", epoch ? "\r\n" : "", b->len);
+                 epoch ? q->set->epoch : "", epoch ? "\r\n" : "",
+                 status == HAI_ANSWER_204 ? found(q, line, sizeof(line)) : "",
+                 b->len);
 
     atomic_fetch_add_explicit(&q->engine->counters.answers[status], 1,
                               memory_order_relaxed);

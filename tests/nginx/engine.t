@@ -110,6 +110,18 @@ sub entries {
     is(ask_body(encode_json({ input => 'x', model => 'm' }),
         HOODY_API => 'openai.embeddings')->{status}, 204, 'nothing to change');
 
+    # what its scan found, for a worker that has not looked
+    for (['{"model":"a/b","stream":true,"input":"x"}', '41 9 14 s- a/b'],
+        ['{"input":[{"file_id":"f"}]}', '27 0 0 -r'], ['{}', '2 0 0 --'],
+        ['{"model":"a b"}'], ['{"model":"\u00e9"}'])
+    {
+        my ($sent, $found) = @$_;
+
+        $answer = ask_body($sent, HOODY_API => 'openai.embeddings');
+        is($answer->{status}, 204, "$sent: nothing to change");
+        is($answer->{headers}{'x-hoody-body'}, $found, 'what was found');
+    }
+
     $answer = ask_body('{"model":"m","messages":7}');
     is($answer->{status}, 400, 'a body without a place for the rule');
     is($answer->{json}{error}{code}, 'invalid_body', 'is the caller\'s fault');
