@@ -1,0 +1,36 @@
+/*
+ * hoody-ai-control: what its parts share.  docs/internals/control.md tells how
+ * they hang together.
+ */
+
+#ifndef HAI_CONTROL_H
+#define HAI_CONTROL_H
+
+#include "lib/redis.h"
+#include "lib/registry_writer.h"
+#include "lib/tokens.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct hai_audit_log;
+struct hai_lock_table;
+struct hai_runtime;
+struct hai_sync;
+
+/* One process; what is not atomic is set before the first thread starts. */
+struct hai_control {
+    struct hai_redis_conf redis;
+    const char *server;
+    const char *tokens_path; /* NULL: none, only the socket's uids */
+    const char *models_path; /* NULL: no catalogue */
+    struct hai_runtime *runtime; /* NULL: creating registers only */
+    struct hai_sync *sync;       /* NULL without a runtime */
+    struct hai_audit_log *audit;
+    struct hai_lock_table *locks; /* one change of a container at a time */
+    struct hai_auth *auth;
+    atomic_bool stopping;
+};
+
+#endif
