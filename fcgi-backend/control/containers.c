@@ -1,0 +1,785 @@
+/* Containers: list, create, get, update, delete.  See handlers.h. */
+
+#include "auth.h"
+#include "handlers.h"
+#include "locks.h"
+#include "runtime.h"
+#include "sync.h"
+#include "view.h"
+
+#include "lib/log.h"
+
+#include <errno.h>
+#include <hai_identity.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIPELINE 500
+#define LIMIT_DEFAULT 20
+#define LIMIT_MAX 100
+#define LOCK_MS 5000
+#define NAME_SIZE (HAI_NAME_MAX + 1)
+
+/* --- one ------------------------------------------------------------------- */
+
+static const char *text_of(const struct hai_container_read *read,
+                           const char *field) {
+    const char *text = hai_registry_read_field(read, field, NULL);
+
+    return text != NULL ? text : "";
+}
+
+int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
+                       char *name, struct hai_container_read *read) {
+    const char *id = call->segment[n], *project;
+    struct hai_write_result result;
+
+    if (!hai_view_id_valid(id)) {
+        return hai_fail(call, 400, "The container id is not 24 hex digits");
+    }
+
+    snprintf(call->container_id, sizeof(call->container_id), "%s", id);
+
+    if (hai_registry_find_id(call->writer, id, name, &result) != HAI_WRITE_OK
+        || hai_registry_read(call->writer, name, read, &result)
+               != HAI_WRITE_OK)
+    {
+        return hai_fail_write(call, &result);
+    }
+
+    project = text_of(read, "project_id");
+
+    /* renamed meanwhile, or nobody that the caller may know of */
+    if (!read->exists || strcmp(text_of(read, "id"), id) != 0
+        || !hai_auth_may(call, HAI_RIGHT_READ, project))
+    {
+        hai_registry_read_free(read);
+        return hai_fail(call, 404, "Container not found");
+    }
+
+    snprintf(call->container, sizeof(call->container), "%s", name);
+    snprintf(call->project_id, sizeof(call->project_id), "%s", project);
+
+    if (!hai_auth_may(call, right, project)) {
+        hai_registry_read_free(read);
+        return hai_fail(call, 403, "The token may not change containers of "
+                                   "this project");
+    }
+
+    return 0;
+}
+
+static int show(struct hai_call *call, int status, const char *message,
+                const char *name) {
+    struct hai_container_read read;
+    struct hai_write_result result;
+    json_t *object;
+
+    if (hai_registry_read(call->writer, name, &read, &result) != HAI_WRITE_OK) {
+        return hai_fail_write(call, &result);
+    }
+
+    if (!read.exists) {
+        hai_registry_read_free(&read);
+        return hai_fail(call, 404, "Container not found");
+    }
+
+    object = hai_view_container(call->control, name, &read);
+    call->version = read.version;
+    hai_registry_read_free(&read);
+
+    if (object == NULL) {
+        return hai_fail_memory(call);
+    }
+
+    if (call->action != NULL) {
+        json_decref(call->after);
+        call->after = hai_view_audit(object);
+    }
+
+    return hai_ok(call, status, message, object);
+}
+
+int hai_containers_get(struct hai_call *call) {
+    struct hai_container_read read;
+    char name[NAME_SIZE];
+
+    if (hai_find_container(call, 3, HAI_RIGHT_READ, name, &read) != 0) {
+        return -1;
+    }
+
+    hai_registry_read_free(&read);
+
+    return show(call, 200, "Container retrieved successfully", name);
+}
+
+/* --- lists ----------------------------------------------------------------- */
+
+struct item {
+    const char *key; /* what is sorted by; borrowed from object */
+    json_t *object;
+};
+
+struct list {
+    struct item *item;
+    size_t n;
+    size_t size;
+};
+
+struct list_query {
+    long page;
+    long limit;
+    char sort_by[16];
+    bool descending;
+    bool deleting;
+    char *name;
+    char *status;
+    int ai; /* -1: both */
+    const char *project; /* NULL: all */
+};
+
+static int by_key(const void *a, const void *b) {
+    const struct item *x = a, *y = b;
+    int order = strcmp(x->key, y->key);
+
+    /* the same every time, so that pages do not overlap */
+    return order != 0 ? order
+                      : strcmp(json_string_value(
+                                   json_object_get(x->object, "name")),
+                               json_string_value(
+                                   json_object_get(y->object, "name")));
+}
+
+static int number(struct hai_call *call, const char *name, long *value,
+                  long max) {
+    bool bad = false;
+    char *text = hai_call_query(call, name, &bad), *end;
+
+    if (bad) {
+        return hai_fail(call, 400, "%s: not well formed", name);
+    }
+
+    if (text != NULL) {
+        errno = 0;
+        *value = strtol(text, &end, 10);
+        bad = *text < '0' || *text > '9' || *end != '\0' || errno != 0
+              || *value < 1 || *value > max;
+        free(text);
+    }
+
+    return bad ? hai_fail(call, 400, "%s: not a number from 1 to %ld", name,
+                          max)
+               : 0;
+}
+
+/* One of these words; *index stays where the query has none. */
+static int word(struct hai_call *call, const char *name,
+                const char *const *words, size_t n, size_t *index) {
+    bool bad = false;
+    char *text = hai_call_query(call, name, &bad);
+    size_t i;
+
+    if (!bad && text == NULL) {
+        return 0;
+    }
+
+    for (i = 0; text != NULL && i < n; i++) {
+        if (strcmp(words[i], text) == 0) {
+            *index = i;
+            free(text);
+            return 0;
+        }
+    }
+
+    free(text);
+
+    return hai_fail(call, 400, "%s: not a value that can be given", name);
+}
+
+static int read_query(struct hai_call *call, struct list_query *q) {
+    static const char *const keys[] = {"created_at", "id", "name", "status",
+                                       "updated_at"};
+    static const char *const orders[] = {"asc", "desc"};
+    static const char *const flags[] = {"false", "true"};
+    size_t key = 0, order = 0, deleting = 0, ai = 2;
+    bool bad = false;
+
+    q->page = 1;
+    q->limit = LIMIT_DEFAULT;
+
+    if (number(call, "page", &q->page, 1000000000) != 0
+        || number(call, "limit", &q->limit, LIMIT_MAX) != 0
+        || word(call, "sort_by", keys, 5, &key) != 0
+        || word(call, "sort_order", orders, 2, &order) != 0
+        || word(call, "include_deleting", flags, 2, &deleting) != 0
+        || word(call, "ai", flags, 2, &ai) != 0)
+    {
+        return -1;
+    }
+
+    snprintf(q->sort_by, sizeof(q->sort_by), "%s", keys[key]);
+    q->descending = order == 1;
+    q->deleting = deleting == 1;
+    q->ai = ai == 2 ? -1 : (int) ai;
+    q->name = hai_call_query(call, "name", &bad);
+    q->status = bad ? NULL : hai_call_query(call, "status", &bad);
+
+    return bad ? hai_fail(call, 400, "the query is not well formed") : 0;
+}
+
+static int add(struct list *list, json_t *object, const char *sort_by) {
+    const char *key;
+
+    if (list->n == list->size) {
+        size_t size = list->size > 0 ? list->size * 2 : 256;
+        struct item *item = realloc(list->item, size * sizeof(*item));
+
+        if (item == NULL) {
+            json_decref(object);
+            return -1;
+        }
+        list->item = item;
+        list->size = size;
+    }
+
+    key = json_string_value(json_object_get(object, sort_by));
+    list->item[list->n].key = key != NULL ? key : "";
+    list->item[list->n++].object = object;
+
+    return 0;
+}
+
+static void list_free(struct list *list) {
+    for (size_t i = 0; i < list->n; i++) {
+        json_decref(list->item[i].object);
+    }
+    free(list->item);
+}
+
+static bool wanted(const struct hai_call *call, const struct list_query *q,
+                   const json_t *object) {
+    const char *project = json_string_value(
+        json_object_get(object, "project_id"));
+    const char *status = json_string_value(json_object_get(object, "status"));
+
+    if (q->project != NULL
+        && (project == NULL || strcmp(project, q->project) != 0))
+    {
+        return false;
+    }
+
+    if (q->ai >= 0
+        && json_is_true(json_object_get(object, "ai")) != (q->ai == 1))
+    {
+        return false;
+    }
+
+    if (q->status != NULL ? strcmp(status, q->status) != 0
+                          : strcmp(status, "deleting") == 0 && !q->deleting)
+    {
+        return false;
+    }
+
+    return hai_auth_may(call, HAI_RIGHT_READ, project != NULL ? project : "");
+}
+
+/* One chunk of names, in one round trip. */
+static int read_chunk(struct hai_call *call, redisReply **names, size_t n,
+                      const struct list_query *q, struct list *list,
+                      char *error, size_t size) {
+    redisContext *c = call->writer->c;
+    const char *server = call->writer->server;
+    int rc = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (redisAppendCommand(c, "HGETALL hoody:{%s}:container:%b", server,
+                               names[i]->str, names[i]->len)
+                != REDIS_OK
+            || redisAppendCommand(c, "SISMEMBER hoody:{%s}:ai:enabled %b",
+                                  server, names[i]->str, names[i]->len)
+                   != REDIS_OK)
+        {
+            snprintf(error, size, "%s", "no memory");
+            /* what was queued cannot be told apart from what comes next */
+            c->err = REDIS_ERR_OOM;
+            return -1;
+        }
+    }
+
+    for (size_t i = 0; i < n; i++) {
+        redisReply *hash = NULL, *gate = NULL;
+        json_t *object = NULL;
+
+        if (redisGetReply(c, (void **) &hash) != REDIS_OK
+            || redisGetReply(c, (void **) &gate) != REDIS_OK)
+        {
+            snprintf(error, size, "%s", c->errstr);
+            freeReplyObject(hash);
+            return -1;
+        }
+
+        if (rc == 0 && hash->type == REDIS_REPLY_ARRAY && hash->elements > 0) {
+            struct hai_container_read read = {
+                .exists = true,
+                .enabled = gate->type == REDIS_REPLY_INTEGER
+                           && gate->integer == 1,
+                .field = (const struct redisReply *const *) hash->element,
+                .n = hash->elements,
+            };
+            const char *version = hai_registry_read_field(&read, "version",
+                                                          NULL);
+
+            read.version = version != NULL ? strtoull(version, NULL, 10) : 0;
+            object = hai_view_container(call->control, names[i]->str, &read);
+            rc = object == NULL ? -1 : 0;
+        }
+
+        freeReplyObject(hash);
+        freeReplyObject(gate);
+
+        if (object == NULL) {
+            continue;
+        }
+
+        if (!wanted(call, q, object)) {
+            json_decref(object);
+        } else {
+            rc = add(list, object, q->sort_by);
+        }
+    }
+
+    if (rc != 0) {
+        snprintf(error, size, "no memory");
+    }
+
+    return rc;
+}
+
+/* All names of the host, in chunks. */
+static int read_all(struct hai_call *call, const struct list_query *q,
+                    struct list *list, char *error, size_t size) {
+    redisReply *names;
+    int rc = 0;
+
+    names = hai_redis_command(call->writer->c, error, size,
+                              "SMEMBERS hoody:{%s}:containers",
+                              call->writer->server);
+
+    if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
+        freeReplyObject(names);
+        return -1;
+    }
+
+    for (size_t i = 0; rc == 0 && i < names->elements; i += PIPELINE) {
+        size_t n = names->elements - i;
+
+        rc = read_chunk(call, names->element + i, n < PIPELINE ? n : PIPELINE,
+                        q, list, error, size);
+    }
+
+    freeReplyObject(names);
+
+    return rc;
+}
+
+static int read_list(struct hai_call *call, const struct list_query *q,
+                     struct list *list) {
+    char error[256] = "not a set";
+    redisReply one = {.type = REDIS_REPLY_STRING}, *names = &one;
+    int rc = 0;
+
+    if (q->name == NULL) {
+        rc = read_all(call, q, list, error, sizeof(error));
+
+    } else if (hai_name_valid(q->name, strlen(q->name))) {
+        one.str = q->name;
+        one.len = strlen(q->name);
+        rc = read_chunk(call, &names, 1, q, list, error, sizeof(error));
+    }
+
+    if (rc != 0) {
+        hai_log(HAI_LOG_ERROR, "registry: %s", error);
+        call->retry_after = 1;
+        return hai_fail_code(call, 503, "REGISTRY_UNAVAILABLE", NULL,
+                             "The registry cannot be read now");
+    }
+
+    return 0;
+}
+
+static json_t *page_of(const struct list *list, const struct list_query *q) {
+    size_t first = (size_t) (q->page - 1) * (size_t) q->limit;
+    json_t *array = json_array();
+
+    for (size_t i = first; i < list->n && i < first + (size_t) q->limit; i++) {
+        size_t at = q->descending ? list->n - 1 - i : i;
+
+        if (json_array_append(array, list->item[at].object) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+
+    return json_pack("{s:o,s:{s:I,s:i,s:i,s:I}}", "containers", array,
+                     "pagination", "total", (json_int_t) list->n, "page",
+                     (int) q->page, "limit", (int) q->limit, "totalPages",
+                     (json_int_t) (list->n + (size_t) q->limit - 1)
+                         / (json_int_t) q->limit);
+}
+
+static int answer_list(struct hai_call *call, const char *project) {
+    struct list_query q = {.project = project};
+    struct list list = {0};
+    json_t *data = NULL;
+    int rc;
+
+    rc = read_query(call, &q);
+
+    if (rc == 0) {
+        rc = read_list(call, &q, &list);
+    }
+
+    if (rc == 0) {
+        if (list.n > 0) {
+            qsort(list.item, list.n, sizeof(*list.item), by_key);
+        }
+        data = page_of(&list, &q);
+        rc = data != NULL
+                 ? hai_ok(call, 200, "Containers retrieved successfully", data)
+                 : hai_fail_memory(call);
+    }
+
+    list_free(&list);
+    free(q.name);
+    free(q.status);
+
+    return rc;
+}
+
+int hai_containers_list(struct hai_call *call) {
+    return answer_list(call, NULL);
+}
+
+/* The project of the path; 404 where the caller may see nothing of it. */
+static int find_project(struct hai_call *call, enum hai_right right) {
+    const char *id = call->segment[3];
+
+    if (!hai_view_id_valid(id)) {
+        return hai_fail(call, 400, "The project id is not 24 hex digits");
+    }
+
+    snprintf(call->project_id, sizeof(call->project_id), "%s", id);
+
+    if (!hai_auth_may(call, HAI_RIGHT_READ, id)) {
+        return hai_fail(call, 404, "Project not found");
+    }
+
+    return hai_auth_may(call, right, id)
+               ? 0
+               : hai_fail(call, 403, "The token may not change containers of "
+                                     "this project");
+}
+
+int hai_containers_list_project(struct hai_call *call) {
+    if (find_project(call, HAI_RIGHT_READ) != 0) {
+        return -1;
+    }
+
+    return answer_list(call, call->project_id);
+}
+
+/* --- create ---------------------------------------------------------------- */
+
+static bool random_hex(char *text, size_t digits) {
+    unsigned char bytes[12];
+
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+        return false;
+    }
+
+    for (size_t i = 0; i < digits; i++) {
+        text[i] = "0123456789abcdef"[bytes[i / 2] >> (i % 2 * 4) & 15];
+    }
+    text[digits] = '\0';
+
+    return true;
+}
+
+/* The registry knows it, and admits nobody yet. */
+static int register_new(struct hai_call *call,
+                        struct hai_change_request *change, bool runtime) {
+    struct hai_container c = change->container;
+    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_write_result result;
+
+    c.name = change->name;
+    c.id = call->container_id;
+    c.project_id = call->project_id;
+    c.status = runtime ? "creating" : "running";
+    c.ai = runtime ? HAI_AI_OFF
+                   : (!change->has_ai || change->ai ? HAI_AI_ON : HAI_AI_OFF);
+
+    if (hai_registry_create(call->writer, &c, &how, &result) != HAI_WRITE_OK) {
+        return hai_fail_write(call, &result);
+    }
+
+    return 0;
+}
+
+/* The runtime has it; now the registry says what it is. */
+static int finish_create(struct hai_call *call,
+                         struct hai_change_request *change) {
+    struct hai_runtime_spec spec = {
+        .name = change->name,
+        .id = call->container_id,
+        .image = json_string_value(
+            json_object_get(call->body, "container_image")),
+        .environment = json_object_get(call->body, "environment_vars"),
+        .autostart = json_is_true(json_object_get(call->body, "autostart")),
+        .ai = !change->has_ai || change->ai,
+    };
+    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_write_result result;
+    struct hai_runtime_error e;
+
+    if (hai_runtime_create(call->control->runtime, &spec, &e) != 0) {
+        struct hai_container failed = {.name = change->name,
+                                       .status = "failed"};
+
+        hai_registry_update(call->writer, &failed, &how, &result);
+        return hai_fail_runtime(call, &e);
+    }
+
+    return hai_sync_one(call->control->sync, call->writer, change->name,
+                        spec.ai ? HAI_AI_ON : HAI_AI_OFF, &result)
+                   == HAI_WRITE_OK
+               ? 0
+               : hai_fail_write(call, &result);
+}
+
+int hai_containers_create(struct hai_call *call) {
+    struct hai_control *control = call->control;
+    struct hai_change_request change;
+    char random[13];
+    int rc;
+
+    if (find_project(call, HAI_RIGHT_WRITE) != 0) {
+        return -1;
+    }
+
+    if (hai_view_parse(call, true, &change) != 0) {
+        hai_change_request_free(&change);
+        return -1;
+    }
+
+    if (!random_hex(call->container_id, 24) || !random_hex(random + 2, 10)) {
+        hai_change_request_free(&change);
+        return hai_fail(call, 500, "no random bytes");
+    }
+
+    if (change.name == NULL) {
+        memcpy(random, "c-", 2);
+        change.name = random;
+    }
+
+    snprintf(call->container, sizeof(call->container), "%s", change.name);
+
+    if (!hai_lock(control->locks, change.name, LOCK_MS)) {
+        hai_change_request_free(&change);
+        return hai_fail(call, 409, "The name is in use just now");
+    }
+
+    rc = register_new(call, &change, control->runtime != NULL);
+    if (rc == 0 && control->runtime != NULL) {
+        rc = finish_create(call, &change);
+    }
+
+    hai_unlock(control->locks, change.name);
+
+    if (rc == 0) {
+        rc = show(call, 201, "Container created successfully", change.name);
+    }
+
+    hai_change_request_free(&change);
+
+    return rc;
+}
+
+/* --- update ---------------------------------------------------------------- */
+
+/* If-Match: the version that the caller has seen; 0: none given. */
+static int if_match(struct hai_call *call, uint64_t *version) {
+    const char *text = hai_call_param(call, "HTTP_IF_MATCH");
+    char *end;
+
+    *version = 0;
+
+    if (*text == '\0' || strcmp(text, "*") == 0) {
+        return 0;
+    }
+
+    if (*text == '"' && text[1] >= '0' && text[1] <= '9') {
+        errno = 0;
+        *version = strtoull(text + 1, &end, 10);
+        if (errno == 0 && *end == '"' && end[1] == '\0') {
+            return 0;
+        }
+    }
+
+    return hai_fail(call, 400, "If-Match is not an ETag of a container");
+}
+
+static int rename_it(struct hai_call *call, const char *name,
+                     const char *new_name, struct hai_write_options *how) {
+    struct hai_write_result result;
+    struct hai_runtime_error e;
+
+    if (!hai_lock(call->control->locks, new_name, LOCK_MS)) {
+        return hai_fail(call, 409, "The new name is in use just now");
+    }
+
+    /* the old token ends here; the runtime's name follows */
+    if (hai_registry_rename(call->writer, name, new_name, how, &result)
+        != HAI_WRITE_OK)
+    {
+        hai_unlock(call->control->locks, new_name);
+        return hai_fail_write(call, &result);
+    }
+
+    how->if_version = 0;
+
+    if (call->control->runtime != NULL
+        && hai_runtime_rename(call->control->runtime, name, new_name, &e) != 0)
+    {
+        hai_registry_rename(call->writer, new_name, name, how, &result);
+        hai_unlock(call->control->locks, new_name);
+        return hai_fail_runtime(call, &e);
+    }
+
+    hai_unlock(call->control->locks, new_name);
+
+    return 0;
+}
+
+static int update(struct hai_call *call, const char *name,
+                  struct hai_change_request *change, char *now_named) {
+    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_container c = change->container;
+    struct hai_write_result result;
+
+    snprintf(now_named, NAME_SIZE, "%s", name);
+
+    if (if_match(call, &how.if_version) != 0) {
+        return -1;
+    }
+
+    if (change->name != NULL && strcmp(change->name, name) != 0) {
+        if (rename_it(call, name, change->name, &how) != 0) {
+            return -1;
+        }
+        snprintf(now_named, NAME_SIZE, "%s", change->name);
+    }
+
+    c.name = now_named;
+    c.ai = !change->has_ai ? HAI_AI_KEEP : change->ai ? HAI_AI_ON : HAI_AI_OFF;
+
+    if (hai_registry_update(call->writer, &c, &how, &result) != HAI_WRITE_OK) {
+        return hai_fail_write(call, &result);
+    }
+
+    return 0;
+}
+
+int hai_containers_update(struct hai_call *call) {
+    struct hai_change_request change;
+    struct hai_container_read read;
+    char name[NAME_SIZE], now_named[NAME_SIZE];
+    json_t *before;
+    int rc;
+
+    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+        return -1;
+    }
+
+    before = hai_view_container(call->control, name, &read);
+    hai_registry_read_free(&read);
+    call->before = before != NULL ? hai_view_audit(before) : NULL;
+    json_decref(before);
+
+    rc = hai_view_parse(call, false, &change);
+
+    if (rc == 0 && !hai_lock(call->control->locks, name, LOCK_MS)) {
+        rc = hai_fail_code(call, 409, "container_finalizing", NULL,
+                           "Another operation on the container is under way");
+    } else if (rc == 0) {
+        rc = update(call, name, &change, now_named);
+        hai_unlock(call->control->locks, name);
+    }
+
+    hai_change_request_free(&change);
+
+    return rc == 0 ? show(call, 200, "Container updated successfully",
+                          now_named)
+                   : -1;
+}
+
+/* --- delete ---------------------------------------------------------------- */
+
+static int delete_it(struct hai_call *call, const char *name) {
+    struct hai_container gone = {.name = name, .status = "deleting",
+                                 .ai = HAI_AI_OFF};
+    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_write_result result;
+    struct hai_runtime_error e;
+
+    if (call->control->runtime != NULL) {
+        if (hai_registry_update(call->writer, &gone, &how, &result)
+            != HAI_WRITE_OK)
+        {
+            return hai_fail_write(call, &result);
+        }
+
+        /* access has ended, whatever the runtime says */
+        if (hai_runtime_delete(call->control->runtime, name, &e) != 0
+            && e.kind != HAI_RUNTIME_NOT_FOUND)
+        {
+            return hai_fail_runtime(call, &e);
+        }
+    }
+
+    if (hai_registry_delete(call->writer, name, &how, &result)
+        != HAI_WRITE_OK)
+    {
+        return hai_fail_write(call, &result);
+    }
+
+    return hai_ok(call, 200, "Container deleted successfully", NULL);
+}
+
+int hai_containers_delete(struct hai_call *call) {
+    struct hai_container_read read;
+    char name[NAME_SIZE];
+    json_t *before;
+    int rc;
+
+    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+        return -1;
+    }
+
+    before = hai_view_container(call->control, name, &read);
+    hai_registry_read_free(&read);
+    call->before = before != NULL ? hai_view_audit(before) : NULL;
+    json_decref(before);
+
+    if (!hai_lock(call->control->locks, name, LOCK_MS)) {
+        return hai_fail_code(call, 409, "container_finalizing", NULL,
+                             "Another operation on the container is under way");
+    }
+
+    rc = delete_it(call, name);
+    hai_unlock(call->control->locks, name);
+
+    return rc;
+}

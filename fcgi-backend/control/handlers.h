@@ -1,0 +1,46 @@
+/* The operations, one function each; route.c has the table. */
+
+#ifndef HAI_CONTROL_HANDLERS_H
+#define HAI_CONTROL_HANDLERS_H
+
+#include "call.h"
+#include "runtime.h"
+
+/* 0 or -1: answered either way. */
+typedef int (*hai_handler)(struct hai_call *call);
+
+/* containers.c */
+int hai_containers_list(struct hai_call *call);
+int hai_containers_list_project(struct hai_call *call);
+int hai_containers_create(struct hai_call *call);
+int hai_containers_get(struct hai_call *call);
+int hai_containers_update(struct hai_call *call);
+int hai_containers_delete(struct hai_call *call);
+
+/* operations.c */
+int hai_containers_operate(struct hai_call *call);
+
+/* snapshots.c */
+int hai_snapshots_list(struct hai_call *call);
+int hai_snapshots_create(struct hai_call *call);
+int hai_snapshots_restore(struct hai_call *call);
+int hai_snapshots_alias(struct hai_call *call);
+int hai_snapshots_delete(struct hai_call *call);
+
+/* misc.c */
+int hai_models_list(struct hai_call *call);
+int hai_health(struct hai_call *call);
+int hai_audit_list(struct hai_call *call);
+
+/*
+ * The container that segment n of the path names, read anew; the caller may
+ * do `right` there.  0 with name (101 bytes) and *read, which has to be freed;
+ * or -1: answered with 400, 404, 403 or 503.
+ */
+int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
+                       char *name, struct hai_container_read *read);
+
+/* What a failure of the runtime means to the caller; -1. */
+int hai_fail_runtime(struct hai_call *call, const struct hai_runtime_error *e);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * Keeps the registry true to the runtime: docs/internals/control.md,
+ * "Reconciling".  A thread with a connection to Redis of its own.
+ */
+
+#ifndef HAI_CONTROL_SYNC_H
+#define HAI_CONTROL_SYNC_H
+
+#include "control.h"
+
+struct hai_sync;
+
+/* NULL after a message.  hai_sync_stop() waits for the thread. */
+struct hai_sync *hai_sync_start(struct hai_control *control);
+void hai_sync_stop(struct hai_sync *sync);
+
+/* Do it all again now (SIGHUP). */
+void hai_sync_wake(struct hai_sync *sync);
+
+/*
+ * One container that was just made or acted upon: what the runtime says of
+ * it, and with ai other than KEEP its gate, written by the calling thread,
+ * which holds the lock of the name.
+ */
+enum hai_write_error hai_sync_one(struct hai_sync *sync,
+                                  struct hai_registry_writer *w,
+                                  const char *name, enum hai_container_ai ai,
+                                  struct hai_write_result *result);
+
+/* When the last full reconcile ended well, milliseconds since 1970; 0: not
+ * yet. */
+int64_t hai_sync_last(const struct hai_sync *sync);
+
+#endif
