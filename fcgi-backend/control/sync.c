@@ -1,0 +1,661 @@
+/*
+ * The reconciler, see sync.h.  Each pass begins with what both sides say now,
+ * so nothing has to be remembered: a missed event, a restart of the runtime or
+ * of this program end in the same registry.
+ */
+
+#include "sync.h"
+
+#include "audit.h"
+#include "locks.h"
+#include "runtime.h"
+#include "snapshots.h"
+#include "view.h"
+
+#include "lib/log.h"
+
+#include <hai_identity.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define PASS_MS 30000  /* between passes when nothing happens */
+#define GATHER_MS 50   /* events that come together */
+#define RETRY_MS 1000  /* after a failure */
+#define CREATING_MS 60000
+#define PIPELINE 500
+#define WARN_EVERY 60 /* seconds, of one and the same */
+
+struct hai_sync {
+    struct hai_control *control;
+    pthread_t thread;
+    atomic_bool wake; /* end the wait: to stop, or for a pass */
+    _Atomic int64_t last;
+    redisContext *c;
+    struct hai_registry_writer writer;
+    char who[64];
+    time_t warned;
+};
+
+/* What the registry says of one container. */
+struct known {
+    char *name;
+    redisReply *reply;
+    struct hai_container_read read;
+};
+
+struct registry {
+    struct known *item;
+    size_t n;
+};
+
+static int64_t wall_ms(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static const char *text_of(const struct hai_container_read *read,
+                           const char *field) {
+    const char *text = hai_registry_read_field(read, field, NULL);
+
+    return text != NULL ? text : "";
+}
+
+/* --- reading the registry -------------------------------------------------- */
+
+static void registry_free(struct registry *r) {
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->item[i].name);
+        freeReplyObject(r->item[i].reply);
+    }
+    free(r->item);
+}
+
+static int read_hashes(struct hai_sync *s, redisReply **names, size_t n,
+                       struct registry *r) {
+    for (size_t i = 0; i < n; i++) {
+        if (redisAppendCommand(s->c, "HGETALL hoody:{%s}:container:%b",
+                               s->control->server, names[i]->str,
+                               names[i]->len)
+            != REDIS_OK)
+        {
+            return -1;
+        }
+    }
+
+    for (size_t i = 0; i < n; i++) {
+        struct known *k = &r->item[r->n];
+        redisReply *reply;
+
+        if (redisGetReply(s->c, (void **) &reply) != REDIS_OK) {
+            return -1;
+        }
+
+        if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0) {
+            freeReplyObject(reply);
+            continue;
+        }
+
+        k->name = strndup(names[i]->str, names[i]->len);
+        k->reply = reply;
+        k->read = (struct hai_container_read){
+            .exists = true,
+            .field = (const struct redisReply *const *) reply->element,
+            .n = reply->elements,
+        };
+        r->n++;
+
+        if (k->name == NULL) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+static int registry_read(struct hai_sync *s, struct registry *r) {
+    redisReply *names;
+    char error[256];
+    int rc = 0;
+
+    names = hai_redis_command(s->c, error, sizeof(error),
+                              "SMEMBERS hoody:{%s}:containers",
+                              s->control->server);
+    if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
+        hai_log(HAI_LOG_ERROR, "registry: %s", names == NULL ? error
+                                                            : "not a set");
+        freeReplyObject(names);
+        return -1;
+    }
+
+    r->item = calloc(names->elements + 1, sizeof(*r->item));
+    if (r->item == NULL) {
+        rc = -1;
+    }
+
+    for (size_t i = 0; rc == 0 && i < names->elements; i += PIPELINE) {
+        size_t n = names->elements - i;
+
+        rc = read_hashes(s, names->element + i, n < PIPELINE ? n : PIPELINE, r);
+    }
+
+    freeReplyObject(names);
+
+    if (rc != 0) {
+        hai_log(HAI_LOG_ERROR, "registry: it cannot be read");
+    }
+
+    return rc;
+}
+
+static struct known *known_find(struct registry *r, const char *name) {
+    for (size_t i = 0; i < r->n; i++) {
+        if (strcmp(r->item[i].name, name) == 0) {
+            return &r->item[i];
+        }
+    }
+
+    return NULL;
+}
+
+static const struct hai_instance *instance_find(const struct hai_instances *all,
+                                                const char *name) {
+    for (size_t i = 0; i < all->n; i++) {
+        if (strcmp(all->item[i].name, name) == 0) {
+            return &all->item[i];
+        }
+    }
+
+    return NULL;
+}
+
+/* --- writing --------------------------------------------------------------- */
+
+/* What a connector owns, as it is now. */
+static void fill(struct hai_sync *s, const struct hai_instance *i,
+                 struct hai_container *c, struct hai_container_field *more) {
+    const char *runtime = hai_runtime_name(s->control->runtime);
+    bool running = strcmp(i->status, "running") == 0
+                   || strcmp(i->status, "paused") == 0;
+
+    *c = (struct hai_container){
+        .name = i->name,
+        .status = i->status,
+        /* what does not run holds nothing; the host's own are nobody's */
+        .addresses = running && !i->host_network ? i->addresses : "",
+        .cgroup = running ? i->cgroup : "",
+        .mac = i->host_network ? "" : i->mac,
+        .host_interface = running && !i->host_network ? i->host_interface : "",
+        .more = more,
+        .n_more = 3,
+    };
+
+    more[0] = (struct hai_container_field){"runtime", runtime,
+                                           strlen(runtime)};
+    more[1] = (struct hai_container_field){"runtime_id", i->id, strlen(i->id)};
+    more[2] = (struct hai_container_field){
+        "container_image", i->image, strlen(i->image)};
+}
+
+static bool same(const struct hai_container_read *read, const char *field,
+                 const char *text) {
+    return strcmp(text_of(read, field), text) == 0;
+}
+
+/* An address that another one holds is nobody's: the rest is written. */
+static enum hai_write_error write_it(struct hai_registry_writer *w,
+                                     struct hai_container *c, bool create,
+                                     struct hai_write_result *result) {
+    struct hai_write_options how = {.now_ms = wall_ms()};
+    enum hai_write_error error;
+
+    error = create ? hai_registry_create(w, c, &how, result)
+                   : hai_registry_update(w, c, &how, result);
+
+    if (error == HAI_WRITE_TAKEN || (error == HAI_WRITE_INVALID
+                                     && strcmp(result->field, "status") != 0))
+    {
+        hai_log(HAI_LOG_WARN,
+                "%s: %s cannot be its own: %s%s; it is refused by address",
+                c->name, result->field, result->text,
+                error == HAI_WRITE_TAKEN ? result->owner : "");
+        c->addresses = "";
+        c->cgroup = "";
+        c->mac = "";
+        c->host_interface = "";
+        error = create ? hai_registry_create(w, c, &how, result)
+                       : hai_registry_update(w, c, &how, result);
+    }
+
+    return error;
+}
+
+enum hai_write_error hai_sync_one(struct hai_sync *sync,
+                                  struct hai_registry_writer *w,
+                                  const char *name, enum hai_container_ai ai,
+                                  struct hai_write_result *result) {
+    struct hai_container_field more[3];
+    struct hai_runtime_error e;
+    struct hai_container c;
+    struct hai_instance i;
+
+    if (hai_runtime_get(sync->control->runtime, name, &i, &e) != 0) {
+        /* the next pass will know */
+        snprintf(result->text, sizeof(result->text), "%s", e.text);
+        result->error = HAI_WRITE_OK;
+        hai_log(HAI_LOG_WARN, "runtime: %s: %s", name, e.text);
+        hai_sync_wake(sync);
+        return HAI_WRITE_OK;
+    }
+
+    fill(sync, &i, &c, more);
+    c.name = name;
+    c.ai = ai;
+    write_it(w, &c, false, result);
+    hai_instance_free(&i);
+
+    return result->error;
+}
+
+static void say(struct hai_sync *s, const char *action, const char *name,
+                const char *detail) {
+    hai_log(HAI_LOG_INFO, "%s: %s %s", name, action, detail);
+    hai_audit_own(s->control->audit, &s->writer, s->who, action, name, detail);
+}
+
+/* --- one pass -------------------------------------------------------------- */
+
+static bool ours(const struct hai_sync *s, const struct known *k) {
+    return same(&k->read, "runtime", hai_runtime_name(s->control->runtime));
+}
+
+/* Entries that nothing stands behind any more. */
+static int drop_gone(struct hai_sync *s, struct known *k) {
+    const char *status = text_of(&k->read, "status");
+    struct hai_write_options how = {.now_ms = wall_ms()};
+    struct hai_container failed = {.name = k->name, .status = "failed",
+                                   .ai = HAI_AI_OFF};
+    struct hai_write_result result;
+
+    if (strcmp(status, "creating") == 0) {
+        int64_t since = strtoll(text_of(&k->read, "updated_at"), NULL, 10);
+
+        if (how.now_ms - since < CREATING_MS) {
+            return 0;
+        }
+
+        if (hai_registry_update(&s->writer, &failed, &how, &result)
+            == HAI_WRITE_OK)
+        {
+            say(s, "container.failed", k->name, "the runtime never had it");
+        }
+        return result.error == HAI_WRITE_REDIS ? -1 : 0;
+    }
+
+    if (strcmp(status, "failed") == 0) {
+        return 0;
+    }
+
+    if (hai_registry_delete(&s->writer, k->name, &how, &result)
+        == HAI_WRITE_OK)
+    {
+        say(s, "container.delete", k->name, "the runtime has it no more");
+    }
+
+    return result.error == HAI_WRITE_REDIS ? -1 : 0;
+}
+
+/* First of all what has to be taken away: state, and addresses that another
+ * one may have by now. */
+static int take_away(struct hai_sync *s, struct known *k,
+                     const struct hai_instance *i) {
+    struct hai_container_field more[3];
+    struct hai_write_options how = {.now_ms = wall_ms()};
+    struct hai_container now, c = {.name = k->name};
+    struct hai_write_result result;
+    struct hai_runtime_error e;
+
+    if (same(&k->read, "status", "deleting")) {
+        /* somebody died in the middle of it */
+        if (hai_runtime_delete(s->control->runtime, k->name, &e) != 0
+            && e.kind != HAI_RUNTIME_NOT_FOUND)
+        {
+            hai_log(HAI_LOG_WARN, "runtime: %s: %s", k->name, e.text);
+            return 0;
+        }
+        return drop_gone(s, k);
+    }
+
+    fill(s, i, &now, more);
+
+    if (!same(&k->read, "status", now.status)
+        && strcmp(now.status, "running") != 0)
+    {
+        c.status = now.status;
+    }
+    if (!same(&k->read, "addresses", now.addresses)) {
+        c.addresses = "";
+    }
+    if (!same(&k->read, "cgroup", now.cgroup)) {
+        c.cgroup = "";
+    }
+
+    if (c.status == NULL && c.addresses == NULL && c.cgroup == NULL) {
+        return 0;
+    }
+
+    hai_registry_update(&s->writer, &c, &how, &result);
+
+    return result.error == HAI_WRITE_REDIS ? -1 : 0;
+}
+
+static bool changed(const struct known *k, const struct hai_container *c) {
+    for (size_t i = 0; i < c->n_more; i++) {
+        if (!same(&k->read, c->more[i].name, c->more[i].value)) {
+            return true;
+        }
+    }
+
+    return !same(&k->read, "status", c->status)
+           || !same(&k->read, "addresses", c->addresses)
+           || !same(&k->read, "cgroup", c->cgroup)
+           || !same(&k->read, "mac", c->mac)
+           || !same(&k->read, "host_interface", c->host_interface);
+}
+
+static int give(struct hai_sync *s, struct known *k,
+                const struct hai_instance *i) {
+    struct hai_container_field more[3];
+    struct hai_write_result result;
+    struct hai_container c;
+
+    fill(s, i, &c, more);
+    if (!changed(k, &c)) {
+        return 0;
+    }
+
+    if (write_it(&s->writer, &c, false, &result) == HAI_WRITE_OK) {
+        say(s, "container.update", k->name, c.status);
+    } else {
+        hai_log(HAI_LOG_ERROR, "%s: %s", k->name, result.text);
+    }
+
+    return result.error == HAI_WRITE_REDIS ? -1 : 0;
+}
+
+static bool random_id(char id[25]) {
+    unsigned char bytes[12];
+
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+        return false;
+    }
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+    }
+
+    return true;
+}
+
+static int create(struct hai_sync *s, const struct hai_instance *i) {
+    struct hai_container_field more[3];
+    struct hai_write_result result;
+    struct hai_container c;
+    char id[25];
+
+    if (!hai_name_valid(i->name, strlen(i->name))) {
+        return 0; /* no token could name it */
+    }
+
+    fill(s, i, &c, more);
+    c.id = i->hoody_id;
+    if (!hai_view_id_valid(i->hoody_id)) {
+        if (!random_id(id)) {
+            return -1;
+        }
+        c.id = id;
+    }
+
+    c.project_id = hai_view_id_valid(i->project_id) ? i->project_id : NULL;
+    c.tags = *i->tags != '\0' ? i->tags : NULL;
+    c.ai = i->ai == 1 ? HAI_AI_ON : HAI_AI_OFF;
+
+    if (write_it(&s->writer, &c, true, &result) == HAI_WRITE_OK) {
+        say(s, "container.create", i->name,
+            c.ai == HAI_AI_ON ? "found, AI on by its label" : "found, AI off");
+    } else if (result.error != HAI_WRITE_EXISTS) {
+        hai_log(HAI_LOG_ERROR, "%s: %s", i->name, result.text);
+    }
+
+    return result.error == HAI_WRITE_REDIS ? -1 : 0;
+}
+
+/* Under the lock of the name; one that an API call holds is left to it. */
+static int under_lock(struct hai_sync *s, const char *name,
+                      int (*one)(struct hai_sync *, struct known *,
+                                 const struct hai_instance *),
+                      struct known *k, const struct hai_instance *i) {
+    int rc;
+
+    if (!hai_lock(s->control->locks, name, 0)) {
+        return 0;
+    }
+
+    rc = one != NULL ? one(s, k, i) : create(s, i);
+    hai_unlock(s->control->locks, name);
+
+    return rc;
+}
+
+static int gone(struct hai_sync *s, struct known *k,
+                const struct hai_instance *i) {
+    (void) i;
+
+    return drop_gone(s, k);
+}
+
+static void foreign(struct hai_sync *s, const char *name) {
+    time_t now = time(NULL);
+
+    if (now - s->warned >= WARN_EVERY) {
+        s->warned = now;
+        hai_log(HAI_LOG_WARN,
+                "%s: the registry has it without this runtime, it is left as "
+                "it is",
+                name);
+    }
+}
+
+static int apply(struct hai_sync *s, struct registry *r,
+                 const struct hai_instances *all) {
+    size_t i;
+
+    for (i = 0; i < r->n; i++) {
+        struct known *k = &r->item[i];
+        const struct hai_instance *one = instance_find(all, k->name);
+
+        if (one != NULL && !ours(s, k)
+            && !same(&k->read, "status", "creating"))
+        {
+            foreign(s, k->name);
+            continue;
+        }
+
+        if (one == NULL && !ours(s, k)
+            && !same(&k->read, "status", "creating")
+            && !same(&k->read, "status", "deleting"))
+        {
+            continue;
+        }
+
+        if (under_lock(s, k->name, one == NULL ? gone : take_away, k, one)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    for (i = 0; i < all->n; i++) {
+        struct known *k = known_find(r, all->item[i].name);
+
+        if (k != NULL && !ours(s, k)
+            && !same(&k->read, "status", "creating"))
+        {
+            continue;
+        }
+
+        if (k != NULL && same(&k->read, "status", "deleting")) {
+            continue;
+        }
+
+        if (under_lock(s, all->item[i].name, k != NULL ? give : NULL, k,
+                       &all->item[i])
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+static int connect_redis(struct hai_sync *s) {
+    char error[256];
+
+    if (s->c != NULL && s->c->err == 0) {
+        return 0;
+    }
+
+    redisFree(s->c);
+    s->c = hai_redis_connect(&s->control->redis, "hoody-ai-control", error,
+                             sizeof(error));
+
+    if (s->c == NULL
+        || hai_registry_writer_init(&s->writer, s->c, s->control->server, error,
+                                    sizeof(error))
+               != 0)
+    {
+        hai_log(HAI_LOG_ERROR, "Redis: %s", error);
+        redisFree(s->c);
+        s->c = NULL;
+        return -1;
+    }
+
+    return 0;
+}
+
+static int pass(struct hai_sync *s) {
+    struct hai_runtime_error e;
+    struct hai_instances all = {0};
+    struct registry r = {0};
+    int rc = -1;
+
+    if (connect_redis(s) != 0) {
+        return -1;
+    }
+
+    /* the registry first: an instance that is made meanwhile is in the list,
+     * and one that goes is dealt with in the next pass */
+    if (registry_read(s, &r) == 0) {
+        if (hai_runtime_list(s->control->runtime, &all, &e) != 0) {
+            hai_log(HAI_LOG_WARN, "runtime: %s", e.text);
+        } else {
+            rc = apply(s, &r, &all);
+        }
+    }
+
+    if (rc == 0) {
+        int64_t now = wall_ms();
+
+        for (size_t i = 0; i < r.n; i++) {
+            if (ours(s, &r.item[i])) {
+                hai_snapshots_expire(s->control->runtime, &s->writer,
+                                     r.item[i].name,
+                                     text_of(&r.item[i].read, "id"), now);
+            }
+        }
+        atomic_store(&s->last, now);
+    }
+
+    hai_instances_free(&all);
+    registry_free(&r);
+
+    return rc;
+}
+
+/* --- the thread ------------------------------------------------------------ */
+
+static void pause_ms(long ms) {
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+static void *run(void *data) {
+    struct hai_sync *s = data;
+    struct hai_runtime_error e;
+    int rc;
+
+    while (!atomic_load(&s->control->stopping)) {
+        atomic_store(&s->wake, false);
+
+        if (pass(s) != 0) {
+            pause_ms(RETRY_MS);
+            continue;
+        }
+
+        rc = hai_runtime_wait(s->control->runtime, PASS_MS, &s->wake, &e);
+
+        if (rc < 0) {
+            hai_log(HAI_LOG_WARN, "runtime: %s", e.text);
+            pause_ms(RETRY_MS);
+        } else if (rc > 0) {
+            pause_ms(GATHER_MS);
+        }
+    }
+
+    redisFree(s->c);
+
+    return NULL;
+}
+
+struct hai_sync *hai_sync_start(struct hai_control *control) {
+    struct hai_sync *s = calloc(1, sizeof(*s));
+
+    if (s == NULL) {
+        hai_log(HAI_LOG_ERROR, "no memory");
+        return NULL;
+    }
+
+    s->control = control;
+    control->sync = s;
+    snprintf(s->who, sizeof(s->who), "runtime:%s",
+             hai_runtime_name(control->runtime));
+
+    if (pthread_create(&s->thread, NULL, run, s) != 0) {
+        hai_log(HAI_LOG_ERROR, "a thread cannot be made");
+        free(s);
+        return NULL;
+    }
+
+    return s;
+}
+
+void hai_sync_wake(struct hai_sync *sync) {
+    atomic_store(&sync->wake, true);
+}
+
+void hai_sync_stop(struct hai_sync *sync) {
+    hai_sync_wake(sync);
+    pthread_join(sync->thread, NULL);
+    free(sync);
+}
+
+int64_t hai_sync_last(const struct hai_sync *sync) {
+    return atomic_load(&((struct hai_sync *) sync)->last);
+}
