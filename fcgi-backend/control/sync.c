@@ -153,25 +153,30 @@ static int registry_read(struct hai_sync *s, struct registry *r) {
     return rc;
 }
 
-static struct known *known_find(struct registry *r, const char *name) {
-    for (size_t i = 0; i < r->n; i++) {
-        if (strcmp(r->item[i].name, name) == 0) {
-            return &r->item[i];
-        }
-    }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct known *) a)->name,
+                  ((const struct known *) b)->name);
+}
 
-    return NULL;
+static int by_instance_name(const void *a, const void *b) {
+    return strcmp(((const struct hai_instance *) a)->name,
+                  ((const struct hai_instance *) b)->name);
+}
+
+/* Both are sorted. */
+static struct known *known_find(const struct registry *r, const char *name) {
+    struct known key = {.name = (char *) name};
+
+    return r->n > 0 ? bsearch(&key, r->item, r->n, sizeof(key), by_name) : NULL;
 }
 
 static const struct hai_instance *instance_find(const struct hai_instances *all,
                                                 const char *name) {
-    for (size_t i = 0; i < all->n; i++) {
-        if (strcmp(all->item[i].name, name) == 0) {
-            return &all->item[i];
-        }
-    }
+    struct hai_instance key = {.name = (char *) name};
 
-    return NULL;
+    return all->n > 0 ? bsearch(&key, all->item, all->n, sizeof(key),
+                                by_instance_name)
+                      : NULL;
 }
 
 /* --- writing --------------------------------------------------------------- */
@@ -565,6 +570,12 @@ static int pass(struct hai_sync *s) {
         if (hai_runtime_list(s->control->runtime, &all, &e) != 0) {
             hai_log(HAI_LOG_WARN, "runtime: %s", e.text);
         } else {
+            if (r.n > 0) {
+                qsort(r.item, r.n, sizeof(*r.item), by_name);
+            }
+            if (all.n > 0) {
+                qsort(all.item, all.n, sizeof(*all.item), by_instance_name);
+            }
             rc = apply(s, &r, &all);
         }
     }

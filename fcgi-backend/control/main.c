@@ -1,0 +1,298 @@
+/* hoody-ai-control: the control API, and the connector to the runtime. */
+
+#include "audit.h"
+#include "auth.h"
+#include "control.h"
+#include "locks.h"
+#include "runtime.h"
+#include "server.h"
+#include "sync.h"
+
+#include "lib/log.h"
+#include "lib/options.h"
+#include "lib/service.h"
+
+#include <curl/curl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAME "hoody-ai-control"
+#define STOP_MS 30000 /* a runtime may be in the middle of something */
+
+/* From command line and file. */
+struct settings {
+    const char *socket;
+    const char *socket_mode;
+    const char *socket_group;
+    const char *redis;
+    const char *server;
+    const char *tokens;
+    const char *runtime;
+    const char *audit_log;
+    const char *models;
+    const char *user;
+    const char *log_level;
+    long threads;
+};
+
+static const char footer[] =
+    "A socket that was passed is used instead of --socket: one of systemd\n"
+    "(LISTEN_FDS), or descriptor 0 (spawn-fcgi).\n"
+    "\n"
+    "Signals:\n"
+    "  HUP                 reads tokens again, opens the audit log again, and\n"
+    "                      reconciles with the runtime\n"
+    "  TERM, INT           answers what has arrived, and ends\n"
+    "\n"
+    "Exit status: 0, 1 when it cannot serve, 2 for a wrong option.\n"
+    "\n"
+    "docs/CONTROL.md tells how to run it.\n";
+
+static int parse(struct settings *set, int argc, char **argv) {
+    const struct hai_option options[] = {
+        {"socket", HAI_OPT_STRING, &set->socket, "ADDRESS",
+         "where nginx reaches it: an absolute path or host:port "
+         "(/run/hoody-ai/control.fcgi)",
+         0, 0, 0},
+        {"socket-mode", HAI_OPT_STRING, &set->socket_mode, "MODE",
+         "of the path, in octal (0660)", 0, 0, 0},
+        {"socket-group", HAI_OPT_STRING, &set->socket_group, "GROUP",
+         "of the path: the one of nginx's workers", 0, 0, 0},
+        {"runtime", HAI_OPT_STRING, &set->runtime, "SPEC",
+         "docker=SOCKET, incus=SOCKET or static=FILE; without it, create "
+         "registers only",
+         0, 0, 0},
+        {"tokens", HAI_OPT_STRING, &set->tokens, "FILE",
+         "with the tokens that are valid; without it only root on the unix "
+         "socket is",
+         0, 0, 0},
+        {"audit-log", HAI_OPT_STRING, &set->audit_log, "FILE",
+         "for what was done by whom, as JSON lines; Redis has it as well", 0, 0,
+         0},
+        {"models", HAI_OPT_STRING, &set->models, "FILE",
+         "what GET /api/v1/ai/models answers: a JSON list", 0, 0, 0},
+        {"redis", HAI_OPT_STRING, &set->redis, "ADDRESS",
+         "as hoody_ai_redis has it, in one argument (" HAI_REDIS_DEFAULT ")", 0,
+         0, 0},
+        {"server", HAI_OPT_STRING, &set->server, "NAME",
+         "as hoody_ai_server has it (the host's name)", 0, 0, 0},
+        {"threads", HAI_OPT_NUMBER, &set->threads, "N",
+         "calls answered at a time (8)", 1, 64, 0},
+        {"log-level", HAI_OPT_STRING, &set->log_level, "LEVEL",
+         "error, warn, info or debug (info)", 0, 0, 0},
+        {"user", HAI_OPT_STRING, &set->user, "NAME",
+         "becomes this user, once it listens", 0, 0, 0},
+        {0},
+    };
+    const struct hai_program program = {
+        .name = NAME,
+        .usage = "[OPTION...]",
+        .summary = "Answers the control API over FastCGI, and keeps the "
+                   "registry true to the\ncontainer runtime.",
+        .footer = footer,
+        .options = options,
+    };
+
+    return hai_options_parse(&program, argc, argv, NULL);
+}
+
+/* The path of a unix socket that was made here. */
+static const char *path_of(const char *spec) {
+    return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
+}
+
+/* 0; or the exit status after a message. */
+static int prepare(struct hai_control *control, const struct settings *set) {
+    static char host[HAI_SERVER_MAX + 1];
+    char error[512];
+
+    control->server = set->server;
+    if (control->server == NULL) {
+        if (gethostname(host, sizeof(host) - 1) != 0) {
+            host[0] = '\0';
+        }
+        control->server = host;
+    }
+
+    if (!hai_service_server_valid(control->server)) {
+        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
+                control->server);
+        return 2;
+    }
+
+    if (hai_redis_conf_parse(&control->redis, set->redis, error, sizeof(error))
+        != 0)
+    {
+        fprintf(stderr, NAME ": --redis: %s\n", error);
+        return 2;
+    }
+
+    control->tokens_path = set->tokens;
+    control->models_path = set->models;
+
+    control->auth = hai_auth_new(set->tokens, error, sizeof(error));
+    if (control->auth == NULL) {
+        fprintf(stderr, NAME ": --tokens: %s\n", error);
+        return 2;
+    }
+
+    control->audit = hai_audit_log_new(set->audit_log, control->server, error,
+                                       sizeof(error));
+    if (control->audit == NULL) {
+        fprintf(stderr, NAME ": --audit-log: %s\n", error);
+        return 2;
+    }
+
+    /* a thread holds two names at most */
+    control->locks = hai_locks_new(2 * (unsigned) set->threads + 2);
+    if (control->locks == NULL) {
+        fprintf(stderr, NAME ": no memory\n");
+        return 1;
+    }
+
+    if (set->runtime != NULL) {
+        control->runtime = hai_runtime_open(set->runtime, error,
+                                            sizeof(error));
+        if (control->runtime == NULL) {
+            fprintf(stderr, NAME ": --runtime: %s\n", error);
+            return 2;
+        }
+    }
+
+    return 0;
+}
+
+static void control_free(struct hai_control *control) {
+    hai_runtime_close(control->runtime);
+    hai_locks_free(control->locks);
+    hai_audit_log_free(control->audit);
+    hai_auth_free(control->auth);
+    hai_redis_conf_free(&control->redis);
+}
+
+static void reload(struct hai_control *control) {
+    char error[512];
+
+    hai_log(HAI_LOG_INFO, "reads everything again");
+
+    if (hai_auth_reload(control->auth, error, sizeof(error)) != 0) {
+        hai_log(HAI_LOG_ERROR, "no token is valid: %s", error);
+    }
+
+    if (hai_audit_log_reopen(control->audit, error, sizeof(error)) != 0) {
+        hai_log(HAI_LOG_ERROR, "the audit log stays: %s", error);
+    }
+
+    if (control->sync != NULL) {
+        hai_sync_wake(control->sync);
+    }
+}
+
+static int run(struct hai_control *control, const struct settings *set,
+               int fd) {
+    struct hai_control_server *server;
+    int sig;
+
+    if (control->runtime != NULL) {
+        control->sync = hai_sync_start(control);
+        if (control->sync == NULL) {
+            return 1;
+        }
+    }
+
+    server = hai_control_server_start(control, fd, (unsigned) set->threads);
+    if (server == NULL) {
+        return 1;
+    }
+
+    hai_log(HAI_LOG_INFO, "ready");
+
+    while ((sig = hai_service_wait(-1)) != SIGTERM) {
+        if (sig == SIGHUP) {
+            reload(control);
+        }
+    }
+
+    hai_log(HAI_LOG_INFO, "ends");
+    atomic_store(&control->stopping, true);
+
+    if (!hai_control_server_stop(server, STOP_MS)) {
+        hai_log(HAI_LOG_WARN, "a call does not end");
+        _exit(0);
+    }
+
+    if (control->sync != NULL) {
+        hai_sync_stop(control->sync);
+    }
+
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static struct hai_control control;
+    struct settings set = {
+        .socket = "/run/hoody-ai/control.fcgi",
+        .redis = HAI_REDIS_DEFAULT,
+        .log_level = "info",
+        .threads = 8,
+    };
+    enum hai_log_level level;
+    char error[512];
+    bool own;
+    int rc, fd;
+
+    rc = parse(&set, argc, argv);
+    if (rc != 0) {
+        return rc > 0 ? 0 : 2;
+    }
+
+    if (hai_log_level_parse(set.log_level, &level) != 0) {
+        fprintf(stderr,
+                NAME ": --log-level: \"%s\" is none of error, warn, "
+                     "info, debug\n",
+                set.log_level);
+        return 2;
+    }
+
+    hai_log_init(NAME, level);
+
+    if (hai_service_signals() != 0 || curl_global_init(CURL_GLOBAL_ALL) != 0) {
+        hai_log(HAI_LOG_ERROR, "cannot start");
+        return 1;
+    }
+
+    rc = prepare(&control, &set);
+    if (rc != 0) {
+        return rc;
+    }
+
+    fd = hai_service_listen(set.socket, set.socket_mode, set.socket_group, &own,
+                            error, sizeof(error));
+    if (fd < 0) {
+        hai_log(HAI_LOG_ERROR, "%s", error);
+        return 1;
+    }
+
+    if (set.user != NULL
+        && hai_service_user(set.user, error, sizeof(error)) != 0)
+    {
+        hai_log(HAI_LOG_ERROR, "%s", error);
+        rc = 1;
+    } else {
+        rc = run(&control, &set, fd);
+    }
+
+    if (own) {
+        unlink(path_of(set.socket));
+    }
+
+    if (rc == 0) {
+        control_free(&control);
+        curl_global_cleanup();
+    }
+
+    return rc;
+}
