@@ -4,6 +4,7 @@
 #include "handlers.h"
 #include "locks.h"
 #include "runtime.h"
+#include "snapshots.h"
 #include "sync.h"
 #include "view.h"
 
@@ -507,6 +508,17 @@ static bool random_hex(char *text, size_t digits) {
     return true;
 }
 
+/* A file that says what there is, for instance, is not written from here. */
+static int can_make(struct hai_call *call) {
+    struct hai_runtime *rt = call->control->runtime;
+
+    return rt == NULL || hai_runtime_makes(rt)
+               ? 0
+               : hai_fail(call, 501,
+                          "The runtime \"%s\" cannot make or remove containers",
+                          hai_runtime_name(rt));
+}
+
 /* The registry knows it, and admits nobody yet. */
 static int register_new(struct hai_call *call,
                         struct hai_change_request *change, bool runtime) {
@@ -565,7 +577,7 @@ int hai_containers_create(struct hai_call *call) {
     char random[13];
     int rc;
 
-    if (find_project(call, HAI_RIGHT_WRITE) != 0) {
+    if (find_project(call, HAI_RIGHT_WRITE) != 0 || can_make(call) != 0) {
         return -1;
     }
 
@@ -755,6 +767,8 @@ static int delete_it(struct hai_call *call, const char *name) {
         return hai_fail_write(call, &result);
     }
 
+    hai_snapshots_forget(call->writer, call->container_id);
+
     return hai_ok(call, 200, "Container deleted successfully", NULL);
 }
 
@@ -772,6 +786,10 @@ int hai_containers_delete(struct hai_call *call) {
     hai_registry_read_free(&read);
     call->before = before != NULL ? hai_view_audit(before) : NULL;
     json_decref(before);
+
+    if (can_make(call) != 0) {
+        return -1;
+    }
 
     if (!hai_lock(call->control->locks, name, LOCK_MS)) {
         return hai_fail_code(call, 409, "container_finalizing", NULL,

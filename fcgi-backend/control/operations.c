@@ -43,6 +43,9 @@ int hai_fail_runtime(struct hai_call *call, const struct hai_runtime_error *e) {
     case HAI_RUNTIME_UNSUPPORTED:
         return hai_fail(call, 501, "%s", e->text);
 
+    case HAI_RUNTIME_INVALID:
+        return hai_fail(call, 400, "%s", e->text);
+
     case HAI_RUNTIME_REFUSED:
         return hai_fail_code(call, 502, "RUNTIME_REFUSED", NULL, "%s",
                              e->text);

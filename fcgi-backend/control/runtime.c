@@ -84,6 +84,10 @@ const char *hai_runtime_name(const struct hai_runtime *rt) {
     return rt->ops->name;
 }
 
+bool hai_runtime_makes(const struct hai_runtime *rt) {
+    return rt->ops->create != NULL && rt->ops->remove != NULL;
+}
+
 static int unsupported(const struct hai_runtime *rt,
                        struct hai_runtime_error *e) {
     return hai_runtime_fail(e, HAI_RUNTIME_UNSUPPORTED,
@@ -133,29 +137,29 @@ int hai_runtime_act(struct hai_runtime *rt, const char *name,
 }
 
 int hai_runtime_snapshot_list(struct hai_runtime *rt, const char *name,
-                              struct hai_runtime_snapshots *all,
+                              const char *id, struct hai_runtime_snapshots *all,
                               struct hai_runtime_error *e) {
     *all = (struct hai_runtime_snapshots){0};
 
-    return CALL(snapshot_list, name, all, e);
+    return CALL(snapshot_list, name, id, all, e);
 }
 
 int hai_runtime_snapshot_create(struct hai_runtime *rt, const char *name,
-                                const char *snapshot,
+                                const char *id, const char *snapshot,
                                 struct hai_runtime_error *e) {
-    return CALL(snapshot_create, name, snapshot, e);
+    return CALL(snapshot_create, name, id, snapshot, e);
 }
 
 int hai_runtime_snapshot_restore(struct hai_runtime *rt, const char *name,
-                                 const char *snapshot,
+                                 const char *id, const char *snapshot,
                                  struct hai_runtime_error *e) {
-    return CALL(snapshot_restore, name, snapshot, e);
+    return CALL(snapshot_restore, name, id, snapshot, e);
 }
 
 int hai_runtime_snapshot_delete(struct hai_runtime *rt, const char *name,
-                                const char *snapshot,
+                                const char *id, const char *snapshot,
                                 struct hai_runtime_error *e) {
-    return CALL(snapshot_delete, name, snapshot, e);
+    return CALL(snapshot_delete, name, id, snapshot, e);
 }
 
 int hai_runtime_wait(struct hai_runtime *rt, int timeout_ms,

@@ -21,6 +21,7 @@ enum hai_runtime_failure {
     HAI_RUNTIME_NOT_FOUND,   /* no such instance, snapshot or image */
     HAI_RUNTIME_CONFLICT,    /* not in this state; the name is taken */
     HAI_RUNTIME_UNSUPPORTED, /* this runtime cannot do that */
+    HAI_RUNTIME_INVALID,     /* what is wanted makes no sense to it */
     HAI_RUNTIME_REFUSED,     /* the runtime says no: text is its reason */
     HAI_RUNTIME_MEMORY
 };
@@ -106,15 +107,16 @@ struct hai_runtime_ops {
     int (*act)(void *state, const char *name, enum hai_runtime_action action,
                struct hai_runtime_error *e);
 
-    int (*snapshot_list)(void *state, const char *name,
+    /* id: the registry's, which outlives a change of the name */
+    int (*snapshot_list)(void *state, const char *name, const char *id,
                          struct hai_runtime_snapshots *all,
                          struct hai_runtime_error *e);
-    int (*snapshot_create)(void *state, const char *name, const char *snapshot,
-                           struct hai_runtime_error *e);
-    int (*snapshot_restore)(void *state, const char *name,
+    int (*snapshot_create)(void *state, const char *name, const char *id,
+                           const char *snapshot, struct hai_runtime_error *e);
+    int (*snapshot_restore)(void *state, const char *name, const char *id,
                             const char *snapshot, struct hai_runtime_error *e);
-    int (*snapshot_delete)(void *state, const char *name, const char *snapshot,
-                           struct hai_runtime_error *e);
+    int (*snapshot_delete)(void *state, const char *name, const char *id,
+                           const char *snapshot, struct hai_runtime_error *e);
 
     /*
      * Waits for something to happen, at most timeout_ms, and until *stop.
@@ -136,6 +138,9 @@ struct hai_runtime *hai_runtime_open(const char *spec, char *error,
 void hai_runtime_close(struct hai_runtime *rt);
 const char *hai_runtime_name(const struct hai_runtime *rt);
 
+/* Can it make and remove instances? */
+bool hai_runtime_makes(const struct hai_runtime *rt);
+
 /* As the functions of the table. */
 int hai_runtime_list(struct hai_runtime *rt, struct hai_instances *all,
                      struct hai_runtime_error *e);
@@ -152,16 +157,16 @@ int hai_runtime_act(struct hai_runtime *rt, const char *name,
                     enum hai_runtime_action action,
                     struct hai_runtime_error *e);
 int hai_runtime_snapshot_list(struct hai_runtime *rt, const char *name,
-                              struct hai_runtime_snapshots *all,
+                              const char *id, struct hai_runtime_snapshots *all,
                               struct hai_runtime_error *e);
 int hai_runtime_snapshot_create(struct hai_runtime *rt, const char *name,
-                                const char *snapshot,
+                                const char *id, const char *snapshot,
                                 struct hai_runtime_error *e);
 int hai_runtime_snapshot_restore(struct hai_runtime *rt, const char *name,
-                                 const char *snapshot,
+                                 const char *id, const char *snapshot,
                                  struct hai_runtime_error *e);
 int hai_runtime_snapshot_delete(struct hai_runtime *rt, const char *name,
-                                const char *snapshot,
+                                const char *id, const char *snapshot,
                                 struct hai_runtime_error *e);
 int hai_runtime_wait(struct hai_runtime *rt, int timeout_ms,
                      const atomic_bool *stop, struct hai_runtime_error *e);

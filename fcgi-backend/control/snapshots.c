@@ -155,7 +155,8 @@ static int find_snapshot(struct hai_call *call, char *name,
         return -1;
     }
 
-    if (hai_runtime_snapshot_list(call->control->runtime, name, all, &e) != 0) {
+    if (hai_runtime_snapshot_list(call->control->runtime, name,
+                                  call->container_id, all, &e) != 0) {
         return hai_fail_runtime(call, &e);
     }
 
@@ -182,7 +183,8 @@ int hai_snapshots_list(struct hai_call *call) {
         return -1;
     }
 
-    if (hai_runtime_snapshot_list(call->control->runtime, name, &all, &e)
+    if (hai_runtime_snapshot_list(call->control->runtime, name,
+                                  call->container_id, &all, &e)
         != 0)
     {
         return hai_fail_runtime(call, &e);
@@ -272,7 +274,7 @@ static int create(struct hai_call *call, const char *container,
     json_t *snapshot;
     char name[64];
 
-    if (hai_runtime_snapshot_list(rt, container, &all, &e) != 0) {
+    if (hai_runtime_snapshot_list(rt, container, call->container_id, &all, &e) != 0) {
         return hai_fail_runtime(call, &e);
     }
 
@@ -297,12 +299,12 @@ static int create(struct hai_call *call, const char *container,
         return -1;
     }
 
-    if (hai_runtime_snapshot_create(rt, container, name, &e) != 0) {
+    if (hai_runtime_snapshot_create(rt, container, call->container_id, name, &e) != 0) {
         drop_extra(call->writer, call->container_id, name);
         return hai_fail_runtime(call, &e);
     }
 
-    if (hai_runtime_snapshot_list(rt, container, &all, &e) != 0) {
+    if (hai_runtime_snapshot_list(rt, container, call->container_id, &all, &e) != 0) {
         return hai_fail_runtime(call, &e);
     }
 
@@ -380,8 +382,8 @@ int hai_snapshots_restore(struct hai_call *call) {
                              "Another operation on the container is under way");
     }
 
-    rc = hai_runtime_snapshot_restore(call->control->runtime, name, one->name,
-                                      &e);
+    rc = hai_runtime_snapshot_restore(call->control->runtime, name,
+                                      call->container_id, one->name, &e);
 
     /* addresses and state may be others now, whether it went well or not */
     if (hai_sync_one(call->control->sync, call->writer, name, HAI_AI_KEEP,
@@ -471,7 +473,8 @@ int hai_snapshots_delete(struct hai_call *call) {
         return -1;
     }
 
-    if (hai_runtime_snapshot_delete(call->control->runtime, name, one->name, &e)
+    if (hai_runtime_snapshot_delete(call->control->runtime, name,
+                                    call->container_id, one->name, &e)
         != 0)
     {
         hai_runtime_snapshots_free(&all);
@@ -488,6 +491,14 @@ int hai_snapshots_delete(struct hai_call *call) {
     hai_runtime_snapshots_free(&all);
 
     return rc;
+}
+
+void hai_snapshots_forget(struct hai_registry_writer *w, const char *id) {
+    char key[512], error[256];
+
+    key_of(w, id, key, sizeof(key));
+    freeReplyObject(
+        hai_redis_command(w->c, error, sizeof(error), "DEL %s", key));
 }
 
 /* --- what has expired ------------------------------------------------------ */
@@ -512,7 +523,7 @@ void hai_snapshots_expire(struct hai_runtime *rt, struct hai_registry_writer *w,
         int64_t at;
 
         if (text != NULL && hai_time_parse(text, &at) && at <= now_ms
-            && (hai_runtime_snapshot_delete(rt, name, all->element[i]->str, &e)
+            && (hai_runtime_snapshot_delete(rt, name, id, all->element[i]->str, &e)
                     == 0
                 || e.kind == HAI_RUNTIME_NOT_FOUND))
         {

@@ -10,4 +10,7 @@
 void hai_snapshots_expire(struct hai_runtime *rt, struct hai_registry_writer *w,
                           const char *name, const char *id, int64_t now_ms);
 
+/* The container is gone: so is what was kept about its snapshots. */
+void hai_snapshots_forget(struct hai_registry_writer *w, const char *id);
+
 #endif

@@ -1,0 +1,787 @@
+/*
+ * Docker Engine and Podman, through the API that both have on a unix socket
+ * (Docker Engine API 1.41, https://docs.docker.com/reference/api/engine/).
+ *
+ *   docker=<socket>[,network=<name>][,image=<default>]
+ *
+ * An instance is a container of any state.  The labels that count: hoody.ai
+ * (true, false), hoody.id, hoody.project, hoody.tags.
+ *
+ * A snapshot is an image made by commit, "hoody-snapshot:<id>-<name>", with
+ * the labels hoody.snapshot.of (the registry's id) and hoody.snapshot.name.
+ * Restoring replaces the container by a new one of that image with the same
+ * configuration; the old one is put aside first and taken back where that
+ * fails.
+ */
+
+#include "http.h"
+#include "process.h"
+#include "runtime.h"
+
+#include <hai_identity.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define API "/v1.41"
+#define LOOK_MS 10000L   /* for what only looks */
+#define CHANGE_MS 60000L /* for what changes something */
+#define STOP_S 10        /* between asking to end and ending */
+#define REPO "hoody-snapshot"
+#define PATH_SIZE 1024
+
+struct state {
+    char *socket;
+    char *network; /* or NULL: the runtime's default */
+    char *image;   /* or NULL */
+
+    /* the stream of events; one thread's */
+    CURLM *multi;
+    CURL *events;
+    bool begun;    /* its head has come */
+    bool happened;
+};
+
+static int dk_open(const char *spec, void **state,
+                   struct hai_runtime_error *e) {
+    struct state *s = calloc(1, sizeof(*s));
+    char *copy = strdup(spec), *word, *next = NULL;
+    int rc = 0;
+
+    if (s == NULL || copy == NULL) {
+        free(s);
+        free(copy);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    word = strtok_r(copy, ",", &next);
+    if (word != NULL) {
+        s->socket = strdup(strncmp(word, "unix:", 5) == 0 ? word + 5 : word);
+    }
+
+    while (rc == 0 && (word = strtok_r(NULL, ",", &next)) != NULL) {
+        if (strncmp(word, "network=", 8) == 0 && s->network == NULL) {
+            s->network = strdup(word + 8);
+        } else if (strncmp(word, "image=", 6) == 0 && s->image == NULL) {
+            s->image = strdup(word + 6);
+        } else {
+            rc = hai_runtime_fail(e, HAI_RUNTIME_INVALID,
+                                  "docker=: \"%s\" is neither network= nor "
+                                  "image=",
+                                  word);
+        }
+    }
+
+    if (rc == 0 && (s->socket == NULL || s->socket[0] != '/')) {
+        rc = hai_runtime_fail(e, HAI_RUNTIME_INVALID,
+                              "docker=: the path of a unix socket is missing");
+    }
+
+    free(copy);
+
+    if (rc != 0) {
+        free(s->socket);
+        free(s->network);
+        free(s->image);
+        free(s);
+        return rc;
+    }
+
+    *state = s;
+
+    return 0;
+}
+
+static void events_close(struct state *s) {
+    if (s->events != NULL) {
+        curl_multi_remove_handle(s->multi, s->events);
+        curl_easy_cleanup(s->events);
+        s->events = NULL;
+    }
+    if (s->multi != NULL) {
+        curl_multi_cleanup(s->multi);
+        s->multi = NULL;
+    }
+}
+
+static void dk_close(void *state) {
+    struct state *s = state;
+
+    events_close(s);
+    free(s->socket);
+    free(s->network);
+    free(s->image);
+    free(s);
+}
+
+/* --- asking ---------------------------------------------------------------- */
+
+/* A status of 2xx and 304 ("it is so already") is right. */
+static int request(struct state *s, const char *method, const char *path,
+                   const json_t *body, long timeout_ms, json_t **reply,
+                   struct hai_runtime_error *e) {
+    json_t *got;
+    long status = hai_http(s->socket, method, path, body, timeout_ms, &got, e);
+    int rc = 0;
+
+    if (!((status >= 200 && status < 300) || status == 304)) {
+        rc = hai_http_fail(status, got, "message", e);
+    }
+
+    if (rc == 0 && reply != NULL) {
+        *reply = got;
+    } else {
+        json_decref(got);
+    }
+
+    return rc;
+}
+
+static bool container_path(char *path, size_t size, const char *name,
+                           const char *rest) {
+    snprintf(path, size, API "/containers/");
+    if (!hai_http_escape(path, size, name)
+        || strlen(path) + strlen(rest) >= size)
+    {
+        return false;
+    }
+    strcat(path, rest);
+
+    return true;
+}
+
+static int on_container(struct state *s, const char *method, const char *name,
+                        const char *rest, const json_t *body, long timeout_ms,
+                        json_t **reply, struct hai_runtime_error *e) {
+    char path[PATH_SIZE];
+
+    if (!container_path(path, sizeof(path), name, rest)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    return request(s, method, path, body, timeout_ms, reply, e);
+}
+
+static const json_t *at(const json_t *object, const char *a, const char *b) {
+    return json_object_get(json_object_get(object, a), b);
+}
+
+static const char *text_at(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text != NULL ? text : "";
+}
+
+/* --- what there is --------------------------------------------------------- */
+
+static const char *status_of(const json_t *inspected) {
+    const char *text = json_string_value(at(inspected, "State", "Status"));
+
+    if (text != NULL && strcmp(text, "running") == 0) {
+        return "running";
+    }
+
+    return text != NULL && strcmp(text, "paused") == 0 ? "paused" : "stopped";
+}
+
+/* Adds a word; NULL and "" are none. */
+static char *add_word(char *text, const char *word) {
+    size_t len = strlen(text), n = word != NULL ? strlen(word) : 0;
+    char *more;
+
+    if (n == 0) {
+        return text;
+    }
+
+    more = realloc(text, len + n + 2);
+    if (more == NULL) {
+        free(text);
+        return NULL;
+    }
+
+    snprintf(more + len, n + 2, "%s%s", len > 0 ? " " : "", word);
+
+    return more;
+}
+
+static int read_networks(const json_t *inspected, pid_t pid,
+                         struct hai_instance *one) {
+    const json_t *networks = at(inspected, "NetworkSettings", "Networks");
+    const json_t *network;
+    const char *name;
+    char interface[64];
+
+    one->addresses = strdup("");
+    one->mac = strdup("");
+    one->host_interface = strdup("");
+
+    json_object_foreach((json_t *) networks, name, network) {
+        const char *mac = text_at(network, "MacAddress");
+
+        if (one->addresses != NULL) {
+            one->addresses = add_word(one->addresses,
+                                      text_at(network, "IPAddress"));
+        }
+        if (one->addresses != NULL) {
+            one->addresses = add_word(one->addresses,
+                                      text_at(network, "GlobalIPv6Address"));
+        }
+        if (one->mac != NULL) {
+            one->mac = add_word(one->mac, mac);
+        }
+        if (one->host_interface != NULL && one->host_interface[0] == '\0'
+            && hai_process_interface(pid, mac, interface, sizeof(interface)))
+        {
+            one->host_interface = add_word(one->host_interface, interface);
+        }
+    }
+
+    return one->addresses != NULL && one->mac != NULL
+                   && one->host_interface != NULL
+               ? 0
+               : -1;
+}
+
+static int label_of(const json_t *labels, const char *name) {
+    const char *text = json_string_value(json_object_get(labels, name));
+
+    if (text == NULL) {
+        return -1;
+    }
+
+    return strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
+}
+
+static int read_instance(const json_t *inspected, struct hai_instance *one,
+                         struct hai_runtime_error *e) {
+    const json_t *labels = at(inspected, "Config", "Labels");
+    const char *mode = json_string_value(
+        at(inspected, "HostConfig", "NetworkMode"));
+    const char *name = text_at(inspected, "Name");
+    const char *id = text_at(inspected, "Id");
+    pid_t pid = (pid_t) json_integer_value(at(inspected, "State", "Pid"));
+
+    one->name = strdup(*name == '/' ? name + 1 : name);
+    one->id = strdup(id);
+    one->status = status_of(inspected);
+    one->image = strdup(text_at(json_object_get(inspected, "Config"), "Image"));
+    one->cgroup = hai_process_cgroup(pid, id);
+    one->hoody_id = strdup(text_at(labels, "hoody.id"));
+    one->project_id = strdup(text_at(labels, "hoody.project"));
+    one->tags = strdup(text_at(labels, "hoody.tags"));
+    one->ai = label_of(labels, "hoody.ai");
+    one->host_network = mode != NULL && strcmp(mode, "host") == 0;
+
+    if (read_networks(inspected, pid, one) != 0 || one->name == NULL
+        || one->id == NULL || one->image == NULL || one->cgroup == NULL
+        || one->hoody_id == NULL || one->project_id == NULL
+        || one->tags == NULL)
+    {
+        hai_instance_free(one);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    return 0;
+}
+
+static int dk_get(void *state, const char *name, struct hai_instance *one,
+                  struct hai_runtime_error *e) {
+    json_t *inspected;
+    int rc;
+
+    if (on_container(state, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
+        != 0)
+    {
+        return -1;
+    }
+
+    rc = read_instance(inspected, one, e);
+    json_decref(inspected);
+
+    return rc;
+}
+
+static int dk_list(void *state, struct hai_instances *all,
+                   struct hai_runtime_error *e) {
+    json_t *list, *item;
+    size_t i;
+    int rc = 0;
+
+    if (request(state, "GET", API "/containers/json?all=true", NULL, LOOK_MS,
+                &list, e)
+        != 0)
+    {
+        return -1;
+    }
+
+    all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));
+    if (all->item == NULL) {
+        json_decref(list);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    json_array_foreach(list, i, item) {
+        rc = dk_get(state, text_at(item, "Id"), &all->item[all->n], e);
+
+        if (rc == 0) {
+            all->n++;
+        } else if (e->kind == HAI_RUNTIME_NOT_FOUND) {
+            rc = 0; /* gone since the list was made */
+        } else {
+            break;
+        }
+    }
+
+    json_decref(list);
+
+    if (rc != 0) {
+        hai_instances_free(all);
+    }
+
+    return rc;
+}
+
+/* --- making and ending ----------------------------------------------------- */
+
+static json_t *environment(const json_t *vars) {
+    json_t *list = json_array();
+    const json_t *value;
+    const char *name;
+
+    json_object_foreach((json_t *) vars, name, value) {
+        json_array_append_new(list, json_sprintf("%s=%s", name,
+                                                 json_string_value(value)));
+    }
+
+    return list;
+}
+
+static int start_new(struct state *s, const char *name, const json_t *body,
+                     struct hai_runtime_error *e) {
+    char path[PATH_SIZE] = API "/containers/create?name=";
+    struct hai_runtime_error ignored;
+
+    if (!hai_http_escape(path, sizeof(path), name)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    if (request(s, "POST", path, body, CHANGE_MS, NULL, e) != 0) {
+        return -1;
+    }
+
+    if (on_container(s, "POST", name, "/start", NULL, CHANGE_MS, NULL, e)
+        != 0)
+    {
+        /* one that cannot start is of no use to anybody */
+        on_container(s, "DELETE", name, "?force=true&v=true", NULL, CHANGE_MS,
+                     NULL, &ignored);
+        return -1;
+    }
+
+    return 0;
+}
+
+static int dk_create(void *state, const struct hai_runtime_spec *spec,
+                     struct hai_runtime_error *e) {
+    struct state *s = state;
+    const char *image = spec->image != NULL ? spec->image : s->image;
+    json_t *body;
+    int rc;
+
+    if (image == NULL) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID,
+                                "container_image is missing");
+    }
+
+    body = json_pack(
+        "{s:s,s:o,s:{s:s,s:s},s:{s:{s:s}}}", "Image", image, "Env",
+        environment(spec->environment), "Labels", "hoody.id", spec->id,
+        "hoody.ai", spec->ai ? "true" : "false", "HostConfig", "RestartPolicy",
+        "Name", spec->autostart ? "unless-stopped" : "no");
+    if (body == NULL) {
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    if (s->network != NULL) {
+        json_object_set_new(json_object_get(body, "HostConfig"), "NetworkMode",
+                            json_string(s->network));
+    }
+
+    rc = start_new(s, spec->name, body, e);
+    json_decref(body);
+
+    return rc;
+}
+
+static int dk_remove(void *state, const char *name,
+                     struct hai_runtime_error *e) {
+    return on_container(state, "DELETE", name, "?force=true&v=true", NULL,
+                        CHANGE_MS, NULL, e);
+}
+
+static int dk_rename(void *state, const char *name, const char *new_name,
+                     struct hai_runtime_error *e) {
+    char rest[PATH_SIZE] = "/rename?name=";
+
+    if (!hai_http_escape(rest, sizeof(rest), new_name)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    return on_container(state, "POST", name, rest, NULL, CHANGE_MS, NULL, e);
+}
+
+static int dk_act(void *state, const char *name,
+                  enum hai_runtime_action action,
+                  struct hai_runtime_error *e) {
+    static const char *const paths[] = {
+        [HAI_RUNTIME_START] = "/start",
+        [HAI_RUNTIME_STOP] = "/stop?t=10",
+        [HAI_RUNTIME_FORCE_STOP] = "/stop?t=0",
+        [HAI_RUNTIME_RESTART] = "/restart?t=10",
+        [HAI_RUNTIME_PAUSE] = "/pause",
+        [HAI_RUNTIME_RESUME] = "/unpause",
+    };
+
+    return on_container(state, "POST", name, paths[action], NULL, CHANGE_MS,
+                        NULL, e);
+}
+
+/* --- snapshots ------------------------------------------------------------- */
+
+/* A tag: what the registry calls the container, and the snapshot. */
+static bool image_of(char *out, size_t size, const char *id,
+                     const char *snapshot) {
+    int n = snprintf(out, size, "%.24s-%s", id, snapshot);
+
+    return n > 0 && (size_t) n < size;
+}
+
+static int dk_snapshot_list(void *state, const char *name, const char *id,
+                            struct hai_runtime_snapshots *all,
+                            struct hai_runtime_error *e) {
+    char path[PATH_SIZE] = API "/images/json?filters=";
+    char filter[128];
+    json_t *list, *item;
+    size_t i;
+
+    (void) name;
+
+    snprintf(filter, sizeof(filter),
+             "{\"label\":[\"hoody.snapshot.of=%.24s\"]}", id);
+    if (!hai_http_escape(path, sizeof(path), filter)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long an id");
+    }
+
+    if (request(state, "GET", path, NULL, LOOK_MS, &list, e) != 0) {
+        return -1;
+    }
+
+    all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));
+    if (all->item == NULL) {
+        json_decref(list);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    json_array_foreach(list, i, item) {
+        const json_t *size = json_object_get(item, "Size");
+        const json_t *labels = json_object_get(item, "Labels");
+        const char *snapshot = text_at(labels, "hoody.snapshot.name");
+        const char *of = text_at(labels, "hoody.snapshot.of");
+
+        /* filters of labels match more than they say in some versions */
+        if (*snapshot == '\0' || strcmp(of, id) != 0) {
+            continue;
+        }
+
+        all->item[all->n].name = strdup(snapshot);
+        all->item[all->n].created_ms
+            = json_integer_value(json_object_get(item, "Created")) * 1000;
+        all->item[all->n].size = json_is_integer(size)
+                                     ? json_integer_value(size)
+                                     : -1;
+        if (all->item[all->n].name == NULL) {
+            json_decref(list);
+            hai_runtime_snapshots_free(all);
+            return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+        }
+        all->n++;
+    }
+
+    json_decref(list);
+
+    return 0;
+}
+
+static int dk_snapshot_create(void *state, const char *name, const char *id,
+                              const char *snapshot,
+                              struct hai_runtime_error *e) {
+    char path[PATH_SIZE] = API "/commit?pause=true&repo=" REPO "&container=";
+    char tag[160];
+    json_t *body;
+    int rc;
+
+    if (!image_of(tag, sizeof(tag), id, snapshot)
+        || !hai_http_escape(path, sizeof(path), name)
+        || strlen(path) + sizeof("&tag=") >= sizeof(path))
+    {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    strcat(path, "&tag=");
+    if (!hai_http_escape(path, sizeof(path), tag)
+        || strlen(path) + sizeof("&changes=") >= sizeof(path))
+    {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    /* Podman reads changes only, Docker the body as well */
+    snprintf(tag, sizeof(tag),
+             "LABEL hoody.snapshot.of=%.24s hoody.snapshot.name=%.100s", id,
+             snapshot);
+    strcat(path, "&changes=");
+    if (!hai_http_escape(path, sizeof(path), tag)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    body = json_object();
+    rc = request(state, "POST", path, body, CHANGE_MS, NULL, e);
+    json_decref(body);
+
+    return rc;
+}
+
+static int dk_snapshot_delete(void *state, const char *name, const char *id,
+                              const char *snapshot,
+                              struct hai_runtime_error *e) {
+    char path[PATH_SIZE] = API "/images/";
+    char image[192] = REPO ":";
+
+    (void) name;
+
+    if (!image_of(image + strlen(image), sizeof(image) - strlen(image), id,
+                  snapshot)
+        || !hai_http_escape(path, sizeof(path), image))
+    {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    return request(state, "DELETE", path, NULL, CHANGE_MS, NULL, e);
+}
+
+/* The configuration of a container as one for a new one. */
+static json_t *again(const json_t *inspected, const char *image) {
+    json_t *body = json_deep_copy(json_object_get(inspected, "Config"));
+    json_t *host = json_deep_copy(json_object_get(inspected, "HostConfig"));
+    const json_t *networks = at(inspected, "NetworkSettings", "Networks");
+    json_t *endpoints = json_object();
+    const json_t *network;
+    const char *name;
+
+    if (body == NULL || host == NULL || endpoints == NULL) {
+        json_decref(body);
+        json_decref(host);
+        json_decref(endpoints);
+        return NULL;
+    }
+
+    /* the host's name is made of the id of the old one */
+    json_object_del(body, "Hostname");
+    json_object_set_new(body, "Image", json_string(image));
+    json_object_set_new(body, "HostConfig", host);
+
+    /* where the address was asked for, it is asked for again */
+    json_object_foreach((json_t *) networks, name, network) {
+        json_t *ipam = json_object_get(network, "IPAMConfig");
+        json_t *endpoint = json_object();
+
+        if (json_is_object(ipam) && json_object_size(ipam) > 0) {
+            json_object_set(endpoint, "IPAMConfig", ipam);
+        }
+        json_object_set_new(endpoints, name, endpoint);
+        break; /* one network when it is made, in this version of the API */
+    }
+
+    if (json_object_size(endpoints) > 0) {
+        json_object_set_new(
+            body, "NetworkingConfig",
+            json_pack("{s:o}", "EndpointsConfig", endpoints));
+    } else {
+        json_decref(endpoints);
+    }
+
+    return body;
+}
+
+static int dk_snapshot_restore(void *state, const char *name, const char *id,
+                               const char *snapshot,
+                               struct hai_runtime_error *e) {
+    struct state *s = state;
+    struct hai_runtime_error ignored;
+    char image[192] = REPO ":", aside[HAI_NAME_MAX + 32];
+    json_t *inspected, *body;
+    int rc;
+
+    if (!image_of(image + strlen(image), sizeof(image) - strlen(image), id,
+                  snapshot))
+    {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    if (on_container(s, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
+        != 0)
+    {
+        return -1;
+    }
+
+    body = again(inspected, image);
+    json_decref(inspected);
+    if (body == NULL) {
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    /* a dot: no token can name it meanwhile */
+    snprintf(aside, sizeof(aside), "%s.before-restore", name);
+
+    rc = on_container(s, "POST", name, "/stop?t=10", NULL, CHANGE_MS, NULL, e);
+    if (rc == 0) {
+        rc = dk_rename(s, name, aside, e);
+    }
+
+    if (rc == 0) {
+        rc = start_new(s, name, body, e);
+
+        if (rc == 0) {
+            on_container(s, "DELETE", aside, "?force=true", NULL, CHANGE_MS,
+                         NULL, &ignored);
+        } else {
+            dk_rename(s, aside, name, &ignored);
+            on_container(s, "POST", name, "/start", NULL, CHANGE_MS, NULL,
+                         &ignored);
+        }
+    }
+
+    json_decref(body);
+
+    return rc;
+}
+
+/* --- events ---------------------------------------------------------------- */
+
+static size_t on_event(char *data, size_t one, size_t n, void *to) {
+    struct state *s = to;
+
+    (void) data;
+    (void) one;
+    s->happened = true;
+
+    return n;
+}
+
+static size_t on_head(char *data, size_t one, size_t n, void *to) {
+    struct state *s = to;
+
+    (void) one;
+
+    /* "HTTP/1.1 200 OK" */
+    if (n > 12 && strncmp(data, "HTTP/", 5) == 0
+        && strncmp(data + 8, " 200", 4) == 0)
+    {
+        s->begun = true;
+    }
+
+    return n;
+}
+
+static int events_open(struct state *s, struct hai_runtime_error *e) {
+    /* {"type":["container","network"]} */
+    static const char url[] =
+        "http://runtime" API
+        "/events?filters=%7B%22type%22%3A%5B%22container%22%2C%22network%22"
+        "%5D%7D";
+
+    s->multi = curl_multi_init();
+    s->events = curl_easy_init();
+    s->begun = false;
+    s->happened = false;
+
+    if (s->multi == NULL || s->events == NULL) {
+        events_close(s);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    curl_easy_setopt(s->events, CURLOPT_URL, url);
+    curl_easy_setopt(s->events, CURLOPT_UNIX_SOCKET_PATH, s->socket);
+    curl_easy_setopt(s->events, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(s->events, CURLOPT_PROXY, "");
+    curl_easy_setopt(s->events, CURLOPT_CONNECTTIMEOUT_MS, 2000L);
+    curl_easy_setopt(s->events, CURLOPT_WRITEFUNCTION, on_event);
+    curl_easy_setopt(s->events, CURLOPT_WRITEDATA, s);
+    curl_easy_setopt(s->events, CURLOPT_HEADERFUNCTION, on_head);
+    curl_easy_setopt(s->events, CURLOPT_HEADERDATA, s);
+
+    if (curl_multi_add_handle(s->multi, s->events) != CURLM_OK) {
+        events_close(s);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    return 0;
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int dk_wait(void *state, int timeout_ms, const atomic_bool *stop,
+                   struct hai_runtime_error *e) {
+    struct state *s = state;
+    int64_t until = now_ms() + timeout_ms;
+    bool opened = s->multi == NULL;
+    int running;
+
+    if (opened && events_open(s, e) != 0) {
+        return -1;
+    }
+
+    while (!atomic_load(stop) && now_ms() < until) {
+        if (curl_multi_perform(s->multi, &running) != CURLM_OK
+            || running == 0)
+        {
+            events_close(s);
+            return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
+                                    "%s: the stream of events has ended",
+                                    s->socket);
+        }
+
+        /* what happened before the stream began, nobody told */
+        if (s->happened || (opened && s->begun)) {
+            s->happened = false;
+            return 1;
+        }
+
+        curl_multi_poll(s->multi, NULL, 0, 200, NULL);
+    }
+
+    return 0;
+}
+
+const struct hai_runtime_ops hai_runtime_docker = {
+    .name = "docker",
+    .open = dk_open,
+    .close = dk_close,
+    .list = dk_list,
+    .get = dk_get,
+    .create = dk_create,
+    .remove = dk_remove,
+    .rename = dk_rename,
+    .act = dk_act,
+    .snapshot_list = dk_snapshot_list,
+    .snapshot_create = dk_snapshot_create,
+    .snapshot_restore = dk_snapshot_restore,
+    .snapshot_delete = dk_snapshot_delete,
+    .wait = dk_wait,
+};
