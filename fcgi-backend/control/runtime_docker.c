@@ -27,8 +27,8 @@
 #define API "/v1.41"
 #define LOOK_MS 10000L   /* for what only looks */
 #define CHANGE_MS 60000L /* for what changes something */
-#define STOP_S 10        /* between asking to end and ending */
 #define REPO "hoody-snapshot"
+#define ASIDE ".before-restore" /* a dot: no token can name it */
 #define PATH_SIZE 1024
 
 struct state {
@@ -40,7 +40,10 @@ struct state {
     CURLM *multi;
     CURL *events;
     bool begun;    /* its head has come */
+    bool told;     /* and that was said */
     bool happened;
+
+    atomic_uint restoring; /* calls that are in the middle of it */
 };
 
 static int dk_open(const char *spec, void **state,
@@ -302,6 +305,47 @@ static int dk_get(void *state, const char *name, struct hai_instance *one,
     return rc;
 }
 
+static int dk_rename(void *state, const char *name, const char *new_name,
+                     struct hai_runtime_error *e);
+
+static bool has(const struct hai_instances *all, const char *name, size_t len) {
+    for (size_t i = 0; i < all->n; i++) {
+        if (strlen(all->item[i].name) == len
+            && memcmp(all->item[i].name, name, len) == 0)
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+/* What a restore had put aside when this program was killed in the middle:
+ * it gets its name back where nobody has taken it. */
+static void take_back(struct state *s, struct hai_instances *all) {
+    struct hai_runtime_error ignored;
+
+    for (size_t i = 0; i < all->n; i++) {
+        char *name = all->item[i].name;
+        size_t len = strlen(name), n = sizeof(ASIDE) - 1;
+
+        if (len <= n || strcmp(name + len - n, ASIDE) != 0
+            || has(all, name, len - n))
+        {
+            continue;
+        }
+
+        char *was = strndup(name, len - n);
+
+        if (was != NULL && dk_rename(s, name, was, &ignored) == 0) {
+            free(name);
+            all->item[i].name = was;
+        } else {
+            free(was);
+        }
+    }
+}
+
 static int dk_list(void *state, struct hai_instances *all,
                    struct hai_runtime_error *e) {
     json_t *list, *item;
@@ -334,6 +378,10 @@ static int dk_list(void *state, struct hai_instances *all,
     }
 
     json_decref(list);
+
+    if (rc == 0 && atomic_load(&((struct state *) state)->restoring) == 0) {
+        take_back(state, all);
+    }
 
     if (rc != 0) {
         hai_instances_free(all);
@@ -517,7 +565,7 @@ static int dk_snapshot_create(void *state, const char *name, const char *id,
                               const char *snapshot,
                               struct hai_runtime_error *e) {
     char path[PATH_SIZE] = API "/commit?pause=true&repo=" REPO "&container=";
-    char tag[160];
+    char tag[256];
     json_t *body;
     int rc;
 
@@ -640,8 +688,8 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
         return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
     }
 
-    /* a dot: no token can name it meanwhile */
-    snprintf(aside, sizeof(aside), "%s.before-restore", name);
+    snprintf(aside, sizeof(aside), "%.*s" ASIDE, HAI_NAME_MAX, name);
+    atomic_fetch_add(&s->restoring, 1);
 
     rc = on_container(s, "POST", name, "/stop?t=10", NULL, CHANGE_MS, NULL, e);
     if (rc == 0) {
@@ -661,6 +709,7 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
         }
     }
 
+    atomic_fetch_sub(&s->restoring, 1);
     json_decref(body);
 
     return rc;
@@ -703,6 +752,7 @@ static int events_open(struct state *s, struct hai_runtime_error *e) {
     s->multi = curl_multi_init();
     s->events = curl_easy_init();
     s->begun = false;
+    s->told = false;
     s->happened = false;
 
     if (s->multi == NULL || s->events == NULL) {
@@ -740,10 +790,9 @@ static int dk_wait(void *state, int timeout_ms, const atomic_bool *stop,
                    struct hai_runtime_error *e) {
     struct state *s = state;
     int64_t until = now_ms() + timeout_ms;
-    bool opened = s->multi == NULL;
     int running;
 
-    if (opened && events_open(s, e) != 0) {
+    if (s->multi == NULL && events_open(s, e) != 0) {
         return -1;
     }
 
@@ -758,8 +807,9 @@ static int dk_wait(void *state, int timeout_ms, const atomic_bool *stop,
         }
 
         /* what happened before the stream began, nobody told */
-        if (s->happened || (opened && s->begun)) {
+        if (s->happened || (s->begun && !s->told)) {
             s->happened = false;
+            s->told = s->begun;
             return 1;
         }
 
