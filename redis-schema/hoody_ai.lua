@@ -1413,9 +1413,16 @@ local function problems_of(keys, name)
             add('enabled_without_hash', 'AI is on for what is no container')
         end
 
-        if call('TTL', keys[9]) == -1 then
+        if call('TYPE', keys[9]).ok == 'string' and call('TTL', keys[9]) == -1
+        then
             add('leftover_source', 'a counter of a container that is gone')
         end
+    end
+
+    local source = call('TYPE', keys[9]).ok
+
+    if source ~= 'none' and source ~= 'string' then
+        add('bad_source', 'its counter is a ' .. source)
     end
 
     local drift = #had_list ~= #claims
@@ -1437,8 +1444,8 @@ end
 local function inspect(keys)
     local name = named(keys, 9)
 
-    -- of its own key problems_of() speaks, and the stream does not matter here
-    typed(keys, { [1] = true, [4] = true })
+    -- of its own keys problems_of() speaks, and the stream is not touched
+    typed(keys, { [1] = true, [4] = true, [9] = true })
 
     local found, hash, claims = problems_of(keys, name)
 
@@ -1467,7 +1474,7 @@ local function repair(keys, args)
         end
     end
 
-    typed(keys, { [1] = true })
+    typed(keys, { [1] = true, [9] = true })
 
     if less(tostring(SCHEMA), schema_of(keys, 5)) then
         fail('SCHEMA', shown(schema_of(keys, 5)))
@@ -1526,6 +1533,10 @@ local function repair(keys, args)
 
         if takes('leftover_source') then
             call('EXPIRE', keys[9], SOURCE_KEPT_S)
+        end
+
+        if takes('bad_source') then
+            call('DEL', keys[9])
         end
     end
 

@@ -1,0 +1,317 @@
+/*
+ * The checker's second part: asks the functions about each container, then
+ * compares what all of them claim with one another and with the index.
+ */
+
+#include "registry_check_core.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Whatever is found is confirmed by another look: things change meanwhile. */
+#define CLAIM_SIZE 128
+
+/* A claim "4<hex>/<bits> <name>" taken apart; borrowed. */
+struct claim {
+    const char *text;
+    const char *name;
+    size_t len; /* of the claim alone */
+    unsigned bits;
+};
+
+static void split(const char *text, struct claim *claim) {
+    const char *space = strchr(text, ' '), *slash;
+
+    claim->text = text;
+    claim->len = space != NULL ? (size_t) (space - text) : strlen(text);
+    claim->name = space != NULL ? space + 1 : "";
+    slash = memchr(text, '/', claim->len);
+    claim->bits = slash != NULL ? (unsigned) strtoul(slash + 1, NULL, 10) : 0;
+}
+
+static int send_inspect(struct hai_registry_checker *check, const char *name) {
+    struct hai_registry_call call;
+    int rc;
+
+    if (hai_registry_call_begin(&call, check->w->server, "FCALL_RO",
+                                "hoody_ai_inspect", name, NULL, 0)
+        != 0)
+    {
+        return hai_registry_no_memory(check);
+    }
+    rc = hai_registry_call_send(check->w->c, &call);
+    hai_registry_call_free(&call);
+    return rc == 0 ? 0 : hai_registry_no_memory(check);
+}
+
+/* {exists, claims, kind, detail, kind, detail, ...}; NULL with a message. */
+static redisReply *receive(struct hai_registry_checker *check) {
+    struct hai_write_result result;
+    void *data = NULL;
+    redisReply *reply;
+    size_t i;
+    bool fine;
+
+    if (redisGetReply(check->w->c, &data) != REDIS_OK) {
+        data = NULL;
+    }
+    reply = data;
+    fine = reply != NULL && reply->type == REDIS_REPLY_ARRAY
+           && reply->elements >= 2 && reply->elements % 2 == 0
+           && reply->element[0]->type == REDIS_REPLY_INTEGER;
+    for (i = 1; fine && i < reply->elements; i++) {
+        fine = reply->element[i]->type == REDIS_REPLY_STRING;
+    }
+    if (!fine) {
+        memset(&result, 0, sizeof(result));
+        hai_registry_failed(check->w->c, reply, &result);
+        snprintf(check->error, check->size, "%s", result.text);
+        freeReplyObject(reply);
+        return NULL;
+    }
+    return reply;
+}
+
+static int add_claims(struct hai_registry_checker *check, const char *name,
+                      char *claims) {
+    char text[256], *save = NULL, *claim;
+    int len;
+
+    for (claim = strtok_r(claims, " ", &save); claim != NULL;
+         claim = strtok_r(NULL, " ", &save))
+    {
+        len = snprintf(text, sizeof(text), "%s %s", claim, name);
+        if (len <= 0 || (size_t) len >= sizeof(text)
+            || hai_names_add(&check->claims, text, (size_t) len) != 0)
+        {
+            return hai_registry_no_memory(check);
+        }
+    }
+    return 0;
+}
+
+static int take(struct hai_registry_checker *check, const char *name,
+                const redisReply *reply) {
+    size_t i;
+
+    check->report->containers += reply->element[0]->integer == 1;
+    for (i = 2; i + 1 < reply->elements; i += 2) {
+        const char *kind = reply->element[i]->str;
+
+        if ((strcmp(kind, "index_drift") == 0
+             || strcmp(kind, "stale_index") == 0)
+            && hai_names_add(&check->drifted, name, strlen(name)) != 0)
+        {
+            return hai_registry_no_memory(check);
+        }
+        if (hai_registry_found(check, kind, name, reply->element[i + 1]->str)
+            != 0) {
+            return -1;
+        }
+    }
+    return add_claims(check, name, reply->element[1]->str);
+}
+
+int hai_registry_inspect(struct hai_registry_checker *check) {
+    const struct hai_names *names = &check->names;
+    size_t sent = 0, done;
+
+    for (done = 0; done < names->n; done++) {
+        redisReply *reply;
+        int rc;
+
+        while (sent < names->n && sent < done + HAI_REGISTRY_BATCH) {
+            if (send_inspect(check, names->item[sent]) != 0) {
+                return -1;
+            }
+            sent++;
+        }
+        reply = receive(check);
+        if (reply == NULL) {
+            return -1;
+        }
+        rc = take(check, names->item[done], reply);
+        freeReplyObject(reply);
+        if (rc != 0) {
+            return -1;
+        }
+        if (check->options->progress != NULL) {
+            check->options->progress("containers", done + 1, names->n);
+        }
+    }
+    hai_names_sort(&check->claims);
+    hai_names_sort(&check->drifted);
+    return 0;
+}
+
+/* Does the container claim this now?  1, 0, -1 with a message. */
+static int claims_now(struct hai_registry_checker *check,
+                      const struct claim *claim) {
+    redisReply *reply;
+    char *save = NULL, *word;
+    int found = 0;
+
+    if (send_inspect(check, claim->name) != 0) {
+        return -1;
+    }
+    reply = receive(check);
+    if (reply == NULL) {
+        return -1;
+    }
+    for (word = strtok_r(reply->element[1]->str, " ", &save);
+         word != NULL && !found; word = strtok_r(NULL, " ", &save))
+    {
+        found = strlen(word) == claim->len
+                && memcmp(word, claim->text, claim->len) == 0;
+    }
+    freeReplyObject(reply);
+    return found;
+}
+
+/* As people write it. */
+static void put_claim(const struct claim *claim, char *text, size_t size) {
+    unsigned char bytes[16] = {0};
+    char address[INET6_ADDRSTRLEN];
+    size_t i, n = claim->text[0] == '4' ? 4 : 16;
+    unsigned value;
+
+    if (claim->text[0] == 'i' || claim->text[0] == 'n'
+        || claim->len != 1 + 2 * n + 4)
+    {
+        snprintf(text, size, "%.*s", (int) (claim->len - 1), claim->text + 1);
+        return;
+    }
+    for (i = 0; i < n; i++) {
+        if (sscanf(claim->text + 1 + 2 * i, "%2x", &value) == 1) {
+            bytes[i] = (unsigned char) value;
+        }
+    }
+    if (inet_ntop(n == 4 ? AF_INET : AF_INET6, bytes, address, sizeof(address))
+        == NULL)
+    {
+        address[0] = '\0';
+    }
+    if (claim->bits == 8 * n) {
+        snprintf(text, size, "%s", address);
+    } else {
+        snprintf(text, size, "%s/%u", address, claim->bits);
+    }
+}
+
+/* Does the first one lie around the second, or is it the same? */
+static bool is_around(const struct claim *a, const struct claim *b) {
+    size_t whole = a->bits / 4;
+    unsigned rest = a->bits % 4, x, y;
+    char digit[2] = "";
+
+    if (a->text[0] != b->text[0]) {
+        return false;
+    }
+    if (a->text[0] == 'i' || a->text[0] == 'n') {
+        return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+    }
+    if (a->bits > b->bits || memcmp(a->text + 1, b->text + 1, whole) != 0) {
+        return false;
+    }
+    if (rest == 0) {
+        return true;
+    }
+    digit[0] = a->text[1 + whole];
+    x = (unsigned) strtoul(digit, NULL, 16);
+    digit[0] = b->text[1 + whole];
+    y = (unsigned) strtoul(digit, NULL, 16);
+    return ((x ^ y) >> (4 - rest)) == 0;
+}
+
+static int twice(struct hai_registry_checker *check, const struct claim *a,
+                 const struct claim *b) {
+    const char *kind = b->text[0] == 'i'   ? "duplicate_id"
+                       : b->text[0] == 'n' ? "duplicate_number"
+                                           : "duplicate_address";
+    char text[CLAIM_SIZE], detail[CLAIM_SIZE + 160];
+    int rc = claims_now(check, a);
+
+    if (rc == 1) {
+        rc = claims_now(check, b);
+    }
+    if (rc != 1) {
+        return rc;
+    }
+    put_claim(b, text, sizeof(text));
+    snprintf(detail, sizeof(detail), "%s: \"%s\" claims it too", text, a->name);
+    return hai_registry_found(check, kind, b->name, detail);
+}
+
+/* Claims sort by their first address, wide ones first: those around the next
+ * one are the last ones seen that have not ended yet. */
+static int duplicates(struct hai_registry_checker *check) {
+    const struct hai_names *claims = &check->claims;
+    struct claim *stack = calloc(claims->n + 1, sizeof(*stack));
+    size_t depth = 0, i, j;
+    int rc = 0;
+
+    if (stack == NULL) {
+        return hai_registry_no_memory(check);
+    }
+    for (i = 0; i < claims->n && rc == 0; i++) {
+        struct claim claim;
+
+        split(claims->item[i], &claim);
+        while (depth > 0 && !is_around(&stack[depth - 1], &claim)) {
+            depth--;
+        }
+        for (j = depth; j > 0; j--) {
+            if (strcmp(stack[j - 1].name, claim.name) != 0) {
+                rc = twice(check, &stack[j - 1], &claim);
+                break;
+            }
+        }
+        stack[depth++] = claim;
+    }
+    free(stack);
+    return rc;
+}
+
+static int orphan(struct hai_registry_checker *check, const char *member) {
+    char text[256], detail[CLAIM_SIZE + 64], shown[CLAIM_SIZE];
+    struct claim claim;
+    int rc, len;
+
+    split(member, &claim);
+    rc = claims_now(check, &claim);
+    if (rc != 0) {
+        return rc < 0 ? -1 : 0;
+    }
+    len = snprintf(text, sizeof(text), "%s %.*s", claim.name, (int) claim.len,
+                   claim.text);
+    if (len <= 0 || (size_t) len >= sizeof(text)
+        || hai_names_add(&check->orphans, text, (size_t) len) != 0
+        || hai_names_add(&check->broken, claim.name, strlen(claim.name)) != 0)
+    {
+        return hai_registry_no_memory(check);
+    }
+    if (hai_names_have(&check->drifted, claim.name)) {
+        return 0; /* has been told */
+    }
+    put_claim(&claim, shown, sizeof(shown));
+    snprintf(detail, sizeof(detail), "the index has %s, the container has not",
+             shown);
+    return hai_registry_found(check, "stale_index", claim.name, detail);
+}
+
+int hai_registry_compare(struct hai_registry_checker *check) {
+    size_t i;
+
+    for (i = 0; i < check->owners.n; i++) {
+        if (!hai_names_have(&check->claims, check->owners.item[i])
+            && orphan(check, check->owners.item[i]) != 0)
+        {
+            return -1;
+        }
+    }
+    hai_names_sort(&check->orphans);
+    return duplicates(check);
+}
