@@ -682,43 +682,60 @@ local MORE_OPTIONS = { ['@now'] = true, ['@if_version'] = true,
                        ['@source_version'] = true, ['@enabled'] = true }
 
 
--- The index: who has what.  Members of …:index:owners are "<claim> <name>".
+-- The index: who has what.  Members of …:index:owners are "<claim> <name>"; a
+-- prefix is there once more with a "p" in front.
 
--- The first one but name whose claim lies in this one or around it.
-local function owner_of(key, claim, name)
-    local kind = string.sub(claim, 1, 1)
+local function is_prefix(claim)
+    local kind = string.byte(claim)
+
+    return (kind == 52 and string.sub(claim, -3) ~= '032')
+           or (kind == 54 and string.sub(claim, -3) ~= '128')
+end
+
+
+-- How many bits two unequal texts of hex digits have in common.
+local function common_bits(a, b)
+    local n = 0
+
+    while string.byte(a, n + 1) == string.byte(b, n + 1) do
+        n = n + 1
+    end
+
+    local x = tonumber(string.sub(a, n + 1, n + 1), 16)
+    local y = tonumber(string.sub(b, n + 1, n + 1), 16)
+    local weight = 8
+
+    n = n * 4
+
+    while math.floor(x / weight) == math.floor(y / weight) do
+        n = n + 1
+        weight = weight / 2
+    end
+
+    return n
+end
+
+
+-- The first one but name among these members.
+local function other(members, name)
     local own = ' ' .. name
 
-    local function other(members)
-        for _, member in ipairs(members) do
-            if string.sub(member, -#own) ~= own then
-                return string.match(member, ' (.*)$')
-            end
+    for _, member in ipairs(members) do
+        if string.sub(member, -#own) ~= own then
+            return string.match(member, ' (.*)$')
         end
     end
+end
 
-    if kind == 'n' or kind == 'i' then
-        return other(call('ZRANGE', key, '[' .. claim .. ' ',
-            '(' .. claim .. '!', 'BYLEX', 'LIMIT', '0', '2'))
-    end
 
+-- Somebody else's prefix around this claim.  Prefixes lie in one another or
+-- apart: the nearest one before it is around it, or whatever is around it is
+-- no longer than what the two have in common.
+local function owner_around(key, claim, name)
+    local kind = 'p' .. string.sub(claim, 1, 1)
     local hex, length = string.match(claim, '^.(%x+)/(%d+)$')
     local bits = tonumber(length)
-
-    -- in it: what starts between its first and its last address, and is not
-    -- wider; of one container there are at most PREFIXES_MAX
-    local found = other(call('ZRANGE', key, '[' .. claim .. ' ',
-        '(' .. kind .. fill(hex, bits, true) .. '0', 'BYLEX', 'LIMIT', '0',
-        PREFIXES_MAX + 1))
-
-    if found then
-        return found
-    end
-
-    -- around it: prefixes lie in one another or apart.  The nearest one before
-    -- it is around it, or whatever is around both is not longer than what they
-    -- have in common.
-    local last = '(' .. claim .. ' '
+    local last = '(p' .. claim .. ' '
 
     while true do
         local member = call('ZRANGE', key, last, '[' .. kind, 'BYLEX', 'REV',
@@ -729,7 +746,7 @@ local function owner_of(key, claim, name)
         end
 
         local there, there_length, owner = string.match(member,
-            '^.(%x+)/(%d+) (.*)$')
+            '^..(%x+)/(%d+) (.*)$')
 
         if not there then
             return nil
@@ -745,25 +762,7 @@ local function owner_of(key, claim, name)
             last = '(' .. member
 
         else
-            local common = 0
-
-            while string.byte(there, common + 1) == string.byte(hex, common + 1)
-            do
-                common = common + 1
-            end
-
-            local a = tonumber(string.sub(there, common + 1, common + 1), 16)
-            local b = tonumber(string.sub(hex, common + 1, common + 1), 16)
-
-            common = common * 4
-
-            -- the bits that two different digits begin with
-            local weight = 8
-
-            while math.floor(a / weight) == math.floor(b / weight) do
-                common = common + 1
-                weight = weight / 2
-            end
+            local common = common_bits(there, hex)
 
             if common == 0 then
                 return nil
@@ -773,6 +772,31 @@ local function owner_of(key, claim, name)
                    .. string.format('%03d', common) .. '!'
         end
     end
+end
+
+
+-- The first one but name whose claim is this one, or lies in it or around it.
+local function owner_of(key, claim, name)
+    if not is_prefix(claim) then
+        local found = other(call('ZRANGE', key, '[' .. claim .. ' ',
+            '(' .. claim .. '!', 'BYLEX', 'LIMIT', '0', '2'), name)
+        local kind = string.sub(claim, 1, 1)
+
+        if found or kind == 'n' or kind == 'i' then
+            return found
+        end
+
+        return owner_around(key, claim, name)
+    end
+
+    -- what starts between its first and its last address, and is not wider; of
+    -- one container there are at most PREFIXES_MAX
+    local hex, length = string.match(claim, '^.(%x+)/(%d+)$')
+
+    return other(call('ZRANGE', key, '[' .. claim .. ' ',
+        '(' .. string.sub(claim, 1, 1) .. fill(hex, tonumber(length), true)
+        .. '0', 'BYLEX', 'LIMIT', '0', PREFIXES_MAX + 1), name)
+        or owner_around(key, claim, name)
 end
 
 
@@ -863,6 +887,10 @@ local function members_of(claims, name, but)
     for _, claim in ipairs(claims) do
         if not but or not but[claim] then
             members[#members + 1] = claim .. ' ' .. name
+
+            if is_prefix(claim) then
+                members[#members + 1] = 'p' .. claim .. ' ' .. name
+            end
         end
     end
 
@@ -1429,7 +1457,10 @@ local function problems_of(keys, name)
 
     for _, claim in ipairs(claims) do
         drift = drift or not had[claim]
-                or not call('ZSCORE', keys[6], claim .. ' ' .. name)
+    end
+
+    for _, member in ipairs(members_of(claims, name)) do
+        drift = drift or not call('ZSCORE', keys[6], member)
     end
 
     if drift then
@@ -1549,8 +1580,8 @@ local function repair(keys, args)
 
     local now = {}
 
-    for _, claim in ipairs(claims) do
-        now[claim .. ' ' .. name] = true
+    for _, member in ipairs(members_of(claims, name)) do
+        now[member] = true
     end
 
     for _, orphan in ipairs(orphans) do

@@ -14,7 +14,8 @@
 /* Whatever is found is confirmed by another look: things change meanwhile. */
 #define CLAIM_SIZE 128
 
-/* A claim "4<hex>/<bits> <name>" taken apart; borrowed. */
+/* A member of the index, "<claim> <name>", taken apart; borrowed.  The "p" in
+ * front of a prefix's second member is left out. */
 struct claim {
     const char *text;
     const char *name;
@@ -23,8 +24,10 @@ struct claim {
 };
 
 static void split(const char *text, struct claim *claim) {
-    const char *space = strchr(text, ' '), *slash;
+    const char *space, *slash;
 
+    text += text[0] == 'p';
+    space = strchr(text, ' ');
     claim->text = text;
     claim->len = space != NULL ? (size_t) (space - text) : strlen(text);
     claim->name = space != NULL ? space + 1 : "";
@@ -75,19 +78,38 @@ static redisReply *receive(struct hai_registry_checker *check) {
     return reply;
 }
 
+/* As the index has them: prefixes are there twice. */
+static int add_claim(struct hai_registry_checker *check, const char *name,
+                     const char *claim) {
+    char text[256];
+    struct claim parts;
+    int len = snprintf(text, sizeof(text), "p%s %s", claim, name);
+
+    if (len <= 0 || (size_t) len >= sizeof(text)
+        || hai_names_add(&check->claims, text + 1, (size_t) len - 1) != 0)
+    {
+        return hai_registry_no_memory(check);
+    }
+    split(text, &parts);
+    if ((claim[0] == '4' && parts.bits < 32)
+        || (claim[0] == '6' && parts.bits < 128))
+    {
+        if (hai_names_add(&check->claims, text, (size_t) len) != 0) {
+            return hai_registry_no_memory(check);
+        }
+    }
+    return 0;
+}
+
 static int add_claims(struct hai_registry_checker *check, const char *name,
                       char *claims) {
-    char text[256], *save = NULL, *claim;
-    int len;
+    char *save = NULL, *claim;
 
     for (claim = strtok_r(claims, " ", &save); claim != NULL;
          claim = strtok_r(NULL, " ", &save))
     {
-        len = snprintf(text, sizeof(text), "%s %s", claim, name);
-        if (len <= 0 || (size_t) len >= sizeof(text)
-            || hai_names_add(&check->claims, text, (size_t) len) != 0)
-        {
-            return hai_registry_no_memory(check);
+        if (add_claim(check, name, claim) != 0) {
+            return -1;
         }
     }
     return 0;
@@ -259,6 +281,9 @@ static int duplicates(struct hai_registry_checker *check) {
     for (i = 0; i < claims->n && rc == 0; i++) {
         struct claim claim;
 
+        if (claims->item[i][0] == 'p') {
+            break; /* the same ones again, and the last ones */
+        }
         split(claims->item[i], &claim);
         while (depth > 0 && !is_around(&stack[depth - 1], &claim)) {
             depth--;
@@ -285,8 +310,8 @@ static int orphan(struct hai_registry_checker *check, const char *member) {
     if (rc != 0) {
         return rc < 0 ? -1 : 0;
     }
-    len = snprintf(text, sizeof(text), "%s %.*s", claim.name, (int) claim.len,
-                   claim.text);
+    len = snprintf(text, sizeof(text), "%s %.*s", claim.name,
+                   (int) (claim.name - member - 1), member);
     if (len <= 0 || (size_t) len >= sizeof(text)
         || hai_names_add(&check->orphans, text, (size_t) len) != 0
         || hai_names_add(&check->broken, claim.name, strlen(claim.name)) != 0)

@@ -79,11 +79,8 @@ static void fields(struct hai_registry_call *call,
     for (i = 0; i < container->n_more; i++) {
         const struct hai_container_field *f = &container->more[i];
 
-        /* no option may come in as the name of a field */
-        if (f->name[0] != '@') {
-            pair(call, f->name, f->value != NULL ? f->value : "",
-                 f->value != NULL ? f->len : 0);
-        }
+        pair(call, f->name, f->value != NULL ? f->value : "",
+             f->value != NULL ? f->len : 0);
     }
     if (container->ai != HAI_AI_KEEP) {
         pair(call, "@enabled", container->ai == HAI_AI_ON ? "1" : "0", 1);
@@ -98,10 +95,16 @@ static enum hai_write_error send_call(struct hai_registry_writer *w,
                                       struct hai_write_result *result) {
     struct hai_registry_call call;
     char now[24];
+    size_t i;
 
     memset(result, 0, sizeof(*result));
     if (container->name == NULL) {
         return refuse(result, "name", "is missing");
+    }
+    for (i = 0; i < container->n_more; i++) {
+        if (container->more[i].name[0] == '@') { /* an option of a call */
+            return refuse(result, "@", "no name of a field");
+        }
     }
     if (hai_registry_call_begin(&call, w->server, "FCALL", function,
                                 container->name, new_name,
