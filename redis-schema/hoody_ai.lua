@@ -258,6 +258,44 @@ local function address_claim(text)
 end
 
 
+-- All addresses of a field, and what is wrong with it, if anything.  The
+-- answer is kept, for it is asked for twice in a row.
+local asked, claimed, wrong_there
+
+local function addresses_of(value)
+    local n = 0
+
+    if value == asked then
+        return claimed, wrong_there
+    end
+
+    asked, claimed, wrong_there = value, {}, nil
+
+    if #value > ADDRESSES_MAX then
+        wrong_there = 'longer than ' .. ADDRESSES_MAX .. ' bytes'
+        return claimed, wrong_there
+    end
+
+    for word in string.gmatch(value, '[^ ]+') do
+        local claim = address_claim(word)
+
+        if claim then
+            n = n + 1
+            claimed[n] = claim
+        else
+            wrong_there = wrong_there or shown(word) .. ' is no address'
+        end
+    end
+
+    -- beyond its ceiling the container is not admitted at all
+    if n > PREFIXES_MAX then
+        claimed, wrong_there = {}, 'more than ' .. PREFIXES_MAX
+    end
+
+    return claimed, wrong_there
+end
+
+
 -- Fields.  Each check returns what is wrong, or nothing.
 
 local function check_words(value, what, max, pattern)
@@ -299,23 +337,9 @@ function checks.number(value)
 end
 
 function checks.addresses(value)
-    local n = 0
+    local _, wrong = addresses_of(value)
 
-    if #value > ADDRESSES_MAX then
-        return 'longer than ' .. ADDRESSES_MAX .. ' bytes'
-    end
-
-    for word in string.gmatch(value, '[^ ]+') do
-        n = n + 1
-
-        if not address_claim(word) then
-            return shown(word) .. ' is no address'
-        end
-    end
-
-    if n > PREFIXES_MAX then
-        return 'more than ' .. PREFIXES_MAX
-    end
+    return wrong
 end
 
 function checks.cgroup(value)
@@ -449,22 +473,9 @@ local function claims_of(hash)
     local running = not hash.status or hash.status == ''
                     or hash.status == 'running'
 
-    if running and hash.addresses and #hash.addresses <= ADDRESSES_MAX then
-        local n = 0
-        local before = #list
-
-        for word in string.gmatch(hash.addresses, '[^ ]+') do
-            local claim = address_claim(word)
-
-            n = n + (claim and 1 or 0)
+    if running and hash.addresses then
+        for _, claim in ipairs((addresses_of(hash.addresses))) do
             add(claim)
-        end
-
-        -- beyond its ceiling it is not admitted at all
-        if n > PREFIXES_MAX then
-            for i = #list, before + 1, -1 do
-                list[i] = nil
-            end
         end
     end
 
@@ -481,6 +492,11 @@ local NAMES = { 'container:', 'containers', 'ai:enabled', 'events', 'schema',
 local TYPES = { 'hash', 'set', 'set', 'stream', 'string', 'zset', 'hash',
                 'string', 'string', 'hash', 'string' }
 
+local function is_name(text)
+    return #text <= 100 and string.find(text, '^[%w_-]+$') ~= nil
+end
+
+
 -- Makes sure that these are the keys of one container of one host, so that no
 -- caller mixes two of them up.
 local function named(keys, n)
@@ -489,9 +505,9 @@ local function named(keys, n)
     end
 
     local prefix, name = string.match(keys[1],
-        '^(hoody:{[^{}]+}:)container:([%w_-]+)$')
+        '^(hoody:{[^{}]+}:)container:(.*)$')
 
-    if not prefix or #name > 100 then
+    if not prefix or not is_name(name) then
         fail('INVALID', 'name', '1 to 100 of letters, digits, _ and - are'
                                 .. ' wanted')
     end
@@ -503,7 +519,7 @@ local function named(keys, n)
 
         new = string.sub(keys[10], start + 1)
 
-        if #new > 100 or not string.find(new, '^[%w_-]+$') then
+        if not is_name(new) then
             fail('INVALID', 'new_name', '1 to 100 of letters, digits, _ and -'
                                         .. ' are wanted')
         end
@@ -832,16 +848,21 @@ local function claim_text(claim)
 end
 
 
--- What the index says of a container, as a list and as a set.
-local function indexed(keys, name)
+local function words_of(text)
     local list, set = {}, {}
 
-    for claim in string.gmatch(call('HGET', keys[7], name) or '', '[^ ]+') do
-        list[#list + 1] = claim
-        set[claim] = true
+    for word in string.gmatch(text or '', '[^ ]+') do
+        list[#list + 1] = word
+        set[word] = true
     end
 
     return list, set
+end
+
+
+-- What the index says of a container, as a list and as a set.
+local function indexed(keys, name)
+    return words_of(call('HGET', keys[7], name))
 end
 
 
@@ -1381,9 +1402,10 @@ local function rename(keys, args)
 end
 
 
--- What is wrong with one container: the claims that its fields make, then
--- pairs of a kind and a detail.  Changes nothing.
-local function problems_of(keys, name)
+-- What is wrong with one container, as pairs of a kind and a detail, and the
+-- claims that its fields make.  Changes nothing.  "at" is what the shared keys
+-- say: listed, enabled, claims, counter.
+local function problems_of(keys, name, at)
     local found = {}
 
     local function add(kind, detail)
@@ -1400,13 +1422,12 @@ local function problems_of(keys, name)
         add('wrong_type', 'the key of the container is a ' .. kind)
     end
 
-    local listed = call('SISMEMBER', keys[2], name) == 1
-    local enabled = call('SISMEMBER', keys[3], name) == 1
     local claims = hash and claims_of(hash) or {}
-    local had_list, had = indexed(keys, name)
+    local had_list, had = words_of(at.claims)
+    local source = call('TYPE', keys[9]).ok
 
     if hash then
-        if not listed then
+        if not at.listed then
             add('not_listed', 'a container that is not in the list')
         end
 
@@ -1422,32 +1443,29 @@ local function problems_of(keys, name)
             add('bad_field', 'id: is missing')
         end
 
-        if version_of(hash) == '0' then
+        local version = version_of(hash)
+
+        if version == '0' then
             add('no_version', 'written by somebody else than the functions')
         end
 
-        local counter = call('GET', keys[8]) or '0'
-
-        if not is_digits(counter, 15) or less(counter, version_of(hash)) then
+        if not is_digits(at.counter, 15) or less(at.counter, version) then
             add('version_counter', 'is behind the version of this container')
         end
 
     elseif kind == 'none' then
-        if listed then
+        if at.listed then
             add('listed_without_hash', 'is in the list, but is no container')
         end
 
-        if enabled then
+        if at.enabled then
             add('enabled_without_hash', 'AI is on for what is no container')
         end
 
-        if call('TYPE', keys[9]).ok == 'string' and call('TTL', keys[9]) == -1
-        then
+        if source == 'string' and call('TTL', keys[9]) == -1 then
             add('leftover_source', 'a counter of a container that is gone')
         end
     end
-
-    local source = call('TYPE', keys[9]).ok
 
     if source ~= 'none' and source ~= 'string' then
         add('bad_source', 'its counter is a ' .. source)
@@ -1459,8 +1477,12 @@ local function problems_of(keys, name)
         drift = drift or not had[claim]
     end
 
-    for _, member in ipairs(members_of(claims, name)) do
-        drift = drift or not call('ZSCORE', keys[6], member)
+    local members = members_of(claims, name)
+
+    if not drift and #members > 0 then
+        for _, score in ipairs(call('ZMSCORE', keys[6], unpack(members))) do
+            drift = drift or not score
+        end
     end
 
     if drift then
@@ -1468,19 +1490,65 @@ local function problems_of(keys, name)
             'the index says something else')
     end
 
-    return found, hash, claims, had_list, had
+    return found, hash, claims, had_list
 end
 
 
+-- Looks at some containers at once, for the checker: after keys 2 to 8 come
+-- keys 1 and 9 of each.  For each one: whether it exists, what it claims, and
+-- pairs of a kind and a detail.
 local function inspect(keys)
-    local name = named(keys, 9)
+    local prefix = string.match(keys[1] or '', '^(hoody:{[^{}]+}:)containers$')
+    local n = (#keys - 7) / 2
+    local shared, names, result = {}, {}, {}
 
-    -- of its own keys problems_of() speaks, and the stream is not touched
-    typed(keys, { [1] = true, [4] = true, [9] = true })
+    if not prefix or n < 1 or n ~= math.floor(n) then
+        fail('INVALID', 'keys', 'other ones are wanted')
+    end
 
-    local found, hash, claims = problems_of(keys, name)
+    for i = 2, 8 do
+        shared[i] = keys[i - 1]
 
-    return { hash and 1 or 0, table.concat(claims, ' '), unpack(found) }
+        if shared[i] ~= prefix .. NAMES[i] then
+            fail('INVALID', 'keys', 'key ' .. (i - 1) .. ' is another one')
+        end
+    end
+
+    -- the stream is not touched, and of the others problems_of() speaks
+    typed({ false, unpack(shared, 2, 8) }, { [1] = true, [4] = true })
+
+    for i = 1, n do
+        local first = prefix .. NAMES[1]
+        local name = string.sub(keys[6 + 2 * i], #first + 1)
+
+        if keys[6 + 2 * i] ~= first .. name or not is_name(name)
+           or keys[7 + 2 * i] ~= prefix .. NAMES[9] .. name
+        then
+            fail('INVALID', 'name', shown(name) .. ' is none')
+        end
+
+        names[i] = name
+    end
+
+    local listed = call('SMISMEMBER', shared[2], unpack(names))
+    local enabled = call('SMISMEMBER', shared[3], unpack(names))
+    local claims = call('HMGET', shared[7], unpack(names))
+    local counter = call('GET', shared[8]) or '0'
+
+    for i = 1, n do
+        shared[1] = keys[6 + 2 * i]
+        shared[9] = keys[7 + 2 * i]
+
+        local found, hash, claim = problems_of(shared, names[i], {
+            listed = listed[i] == 1, enabled = enabled[i] == 1,
+            claims = claims[i], counter = counter
+        })
+
+        result[i] = { hash and 1 or 0, table.concat(claim, ' '),
+                      unpack(found) }
+    end
+
+    return result
 end
 
 
@@ -1513,7 +1581,12 @@ local function repair(keys, args)
 
     rights(keys)
 
-    local found, hash, claims, had_list, had = problems_of(keys, name)
+    local found, hash, claims, had_list = problems_of(keys, name, {
+        listed = call('SISMEMBER', keys[2], name) == 1,
+        enabled = call('SISMEMBER', keys[3], name) == 1,
+        claims = call('HGET', keys[7], name),
+        counter = call('GET', keys[8]) or '0'
+    })
     local is, repaired = {}, {}
 
     for i = 1, #found, 2 do
@@ -1575,7 +1648,6 @@ local function repair(keys, args)
         takes('index_drift')
         takes('stale_index')
         index(keys, name, had_list, {}, claims)
-        had = {}
     end
 
     local now = {}
