@@ -49,7 +49,7 @@ hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
 
 hoody-ai_DIR = fcgi-backend/cli
-hoody-ai_LIBS = -ljansson -lcrypto -lpthread
+hoody-ai_LIBS = -ljansson -lhiredis -lcrypto -lpthread
 
 hoody-ai-rules_DIR = fcgi-backend/rules
 hoody-ai-rules_LIBS = -lfcgi -ljansson -lhiredis -lcrypto -lpthread
@@ -72,7 +72,8 @@ COMMON_OBJS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard common/*.c))
 
 # an archive, so that a program takes only what it needs, and its libraries
 BACKEND = $(BUILD)/libhoody-ai.a
-BACKEND_OBJS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard fcgi-backend/lib/*.c))
+BACKEND_OBJS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard fcgi-backend/lib/*.c)) \
+    $(BUILD)/obj/registry_library.o
 
 UNIT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/unit/%, \
     $(wildcard tests/unit/test_*.c))
@@ -100,6 +101,17 @@ $(MODULE): $(MODULE_SRCS) $(ASKED) util/build-module util/lib.sh
 $(BUILD)/obj/%.o: %.c Makefile $(ASKED)
 	@mkdir -p $(@D)
 	$(CC) $(HAI_CFLAGS) -MMD -MP -c -o $@ $<
+
+# the functions of the registry, as a string in the programs
+$(BUILD)/registry_library.c: redis-schema/hoody_ai.lua Makefile
+	@{ printf '#include "lib/registry_library.h"\n\n'; \
+	   printf 'const char hai_registry_library[] =\n'; \
+	   sed -e 's/[\\"]/\\&/g' -e 's/.*/    "&\\n"/' $<; \
+	   printf '    "";\n'; } > $@
+
+$(BUILD)/obj/registry_library.o: $(BUILD)/registry_library.c Makefile $(ASKED)
+	@mkdir -p $(@D)
+	$(CC) $(HAI_CFLAGS) -c -o $@ $<
 
 # anew, so that nothing stays of a source that is gone
 $(BACKEND): $(BACKEND_OBJS)

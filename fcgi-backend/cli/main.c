@@ -18,6 +18,12 @@ static const struct command commands[] = {
     {"rules", "test", "what do rules do to a request?", hai_cli_rules_test},
     {"rules", "status", "what has the rule engine loaded?",
      hai_cli_rules_status},
+    {"registry", "load", "put the functions that write it into Redis",
+     hai_cli_registry_load},
+    {"registry", "migrate", "bring its layout up to date",
+     hai_cli_registry_migrate},
+    {"registry", "check", "find what does not fit together in it",
+     hai_cli_registry_check},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
