@@ -43,7 +43,8 @@ export NGINX_SRC BUILD CC FUZZ_TIME
 # Programs: one line each, and below its folder and its libraries.  Each
 # one is given the objects of common/, and what it uses of fcgi-backend/lib/.
 
-PROGRAMS = hoody-ai hoody-ai-rules hoody-ai-events hoody-ai-sample-provider
+PROGRAMS = hoody-ai hoody-ai-rules hoody-ai-events hoody-ai-control \
+    hoody-ai-sample-provider
 
 hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
@@ -56,6 +57,9 @@ hoody-ai-rules_LIBS = -lfcgi -ljansson -lhiredis -lcrypto -lpthread
 
 hoody-ai-events_DIR = fcgi-backend/events
 hoody-ai-events_LIBS = -lcurl -ljansson -lhiredis -lcrypto -lpthread
+
+hoody-ai-control_DIR = fcgi-backend/control
+hoody-ai-control_LIBS = -lfcgi -lcurl -ljansson -lhiredis -lcrypto -lpthread
 
 
 MODULE = $(BUILD)/ngx_http_hoody_ai_module.so

@@ -29,6 +29,8 @@ static ngx_int_t ngx_http_hoody_ai_request_id_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hoody_ai_rules_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_hoody_ai_peer_uid_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static void ngx_http_hoody_ai_set_variable(ngx_http_variable_value_t *v,
     ngx_str_t *s);
 static ngx_int_t ngx_http_hoody_ai_number(ngx_http_request_t *r,
@@ -92,6 +94,9 @@ static ngx_http_variable_t  ngx_http_hoody_ai_vars[] = {
       ngx_http_hoody_ai_rules_variable,
       NGX_HTTP_HOODY_AI_RULES_BODY,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("hoody_ai_peer_uid"), NULL,
+      ngx_http_hoody_ai_peer_uid_variable, 0, 0, 0 },
 
       ngx_http_null_variable
 };
@@ -309,6 +314,38 @@ ngx_http_hoody_ai_rules_variable(ngx_http_request_t *r,
 
     ngx_http_hoody_ai_set_variable(v, &s);
 
+    return NGX_OK;
+}
+
+
+/*
+ * For the control API: the user at the other end of a unix socket, at the time
+ * of its connect() (man 7 unix, SO_PEERCRED).  Whether it is one, the listening
+ * socket says: the address may be another's by realip.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_peer_uid_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+#if (NGX_LINUX)
+    ngx_connection_t  *c;
+    socklen_t          len;
+    struct ucred       cred;
+
+    c = r->connection;
+    len = sizeof(struct ucred);
+
+    if (c->listening && c->listening->sockaddr->sa_family == AF_UNIX
+        && getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0
+        && len == sizeof(struct ucred) && cred.pid > 0
+        && cred.uid != (uid_t) -1)
+    {
+        return ngx_http_hoody_ai_number(r, v, (int64_t) cred.uid);
+    }
+#endif
+
+    v->not_found = 1;
     return NGX_OK;
 }
 
