@@ -27,6 +27,9 @@ enum hai_cli_status {
 int hai_cli_rules_check(int argc, char **argv);
 int hai_cli_rules_test(int argc, char **argv);
 int hai_cli_rules_status(int argc, char **argv);
+int hai_cli_tokens_create(int argc, char **argv);
+int hai_cli_tokens_list(int argc, char **argv);
+int hai_cli_tokens_delete(int argc, char **argv);
 int hai_cli_registry_load(int argc, char **argv);
 int hai_cli_registry_migrate(int argc, char **argv);
 int hai_cli_registry_check(int argc, char **argv);

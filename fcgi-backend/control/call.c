@@ -110,8 +110,9 @@ int hai_fail_write(struct hai_call *call,
         return hai_fail(call, 404, "Container not found");
 
     case HAI_WRITE_EXISTS:
-        return hai_fail(call, 409, "The name is already used by another "
-                                   "container");
+        return hai_fail(call, 409,
+                        "The name is already used by another "
+                        "container");
 
     case HAI_WRITE_CONFLICT:
         return hai_fail_code(
@@ -352,9 +353,9 @@ static json_t *envelope(struct hai_call *call) {
         return NULL;
     }
 
-    if (json_object_set_new(e, "message",
-                            json_stringn_nocheck(call->message,
-                                                 strlen(call->message)))
+    if (json_object_set_new(
+            e, "message",
+            json_stringn_nocheck(call->message, strlen(call->message)))
             != 0
         || ((call->data != NULL || call->error[0] == '\0')
             && json_object_set_new(e, "data",

@@ -17,7 +17,7 @@
 
 /* Who calls. */
 struct hai_caller {
-    char who[80]; /* "token:<id>" or "uid:<n>" */
+    char who[80];             /* "token:<id>" or "uid:<n>" */
     struct hai_rights rights; /* the call's own copy */
 };
 
@@ -27,11 +27,11 @@ struct hai_call {
     FCGX_Request *fcgi;
 
     const char *method;
-    char *path;                       /* decoded, cut into the segments */
+    char *path; /* decoded, cut into the segments */
     const char *segment[HAI_CALL_SEGMENTS];
     size_t n_segments;
-    const char *query;                /* as it came */
-    json_t *body;                     /* an object, or NULL: none came */
+    const char *query; /* as it came */
+    json_t *body;      /* an object, or NULL: none came */
     char request_id[64];
     int64_t now_ms;
     struct hai_caller caller;
@@ -39,9 +39,9 @@ struct hai_call {
     /* the answer */
     int status;
     char message[512];
-    char error[64];   /* "": the reason phrase of the status */
-    json_t *data;     /* owned; NULL: null, or none where it failed */
-    int retry_after;  /* seconds; 0: not said */
+    char error[64];  /* "": the reason phrase of the status */
+    json_t *data;    /* owned; NULL: null, or none where it failed */
+    int retry_after; /* seconds; 0: not said */
     const char *allow;
     uint64_t version; /* of the container, as ETag; 0: none */
 

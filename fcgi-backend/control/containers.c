@@ -44,8 +44,7 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
     snprintf(call->container_id, sizeof(call->container_id), "%s", id);
 
     if (hai_registry_find_id(call->writer, id, name, &result) != HAI_WRITE_OK
-        || hai_registry_read(call->writer, name, read, &result)
-               != HAI_WRITE_OK)
+        || hai_registry_read(call->writer, name, read, &result) != HAI_WRITE_OK)
     {
         return hai_fail_write(call, &result);
     }
@@ -65,8 +64,9 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
 
     if (!hai_auth_may(call, right, project)) {
         hai_registry_read_free(read);
-        return hai_fail(call, 403, "The token may not change containers of "
-                                   "this project");
+        return hai_fail(call, 403,
+                        "The token may not change containers of "
+                        "this project");
     }
 
     return 0;
@@ -137,7 +137,7 @@ struct list_query {
     bool deleting;
     char *name;
     char *status;
-    int ai; /* -1: both */
+    int ai;              /* -1: both */
     const char *project; /* NULL: all */
 };
 
@@ -146,11 +146,10 @@ static int by_key(const void *a, const void *b) {
     int order = strcmp(x->key, y->key);
 
     /* the same every time, so that pages do not overlap */
-    return order != 0 ? order
-                      : strcmp(json_string_value(
-                                   json_object_get(x->object, "name")),
-                               json_string_value(
-                                   json_object_get(y->object, "name")));
+    return order != 0
+               ? order
+               : strcmp(json_string_value(json_object_get(x->object, "name")),
+                        json_string_value(json_object_get(y->object, "name")));
 }
 
 static int number(struct hai_call *call, const char *name, long *value,
@@ -261,19 +260,17 @@ static void list_free(struct list *list) {
 
 static bool wanted(const struct hai_call *call, const struct list_query *q,
                    const json_t *object) {
-    const char *project = json_string_value(
-        json_object_get(object, "project_id"));
+    const char *project =
+        json_string_value(json_object_get(object, "project_id"));
     const char *status = json_string_value(json_object_get(object, "status"));
 
     if (q->project != NULL
-        && (project == NULL || strcmp(project, q->project) != 0))
-    {
+        && (project == NULL || strcmp(project, q->project) != 0)) {
         return false;
     }
 
     if (q->ai >= 0
-        && json_is_true(json_object_get(object, "ai")) != (q->ai == 1))
-    {
+        && json_is_true(json_object_get(object, "ai")) != (q->ai == 1)) {
         return false;
     }
 
@@ -324,13 +321,13 @@ static int read_chunk(struct hai_call *call, redisReply **names, size_t n,
         if (rc == 0 && hash->type == REDIS_REPLY_ARRAY && hash->elements > 0) {
             struct hai_container_read read = {
                 .exists = true,
-                .enabled = gate->type == REDIS_REPLY_INTEGER
-                           && gate->integer == 1,
+                .enabled =
+                    gate->type == REDIS_REPLY_INTEGER && gate->integer == 1,
                 .field = (const struct redisReply *const *) hash->element,
                 .n = hash->elements,
             };
-            const char *version = hai_registry_read_field(&read, "version",
-                                                          NULL);
+            const char *version =
+                hai_registry_read_field(&read, "version", NULL);
 
             read.version = version != NULL ? strtoull(version, NULL, 10) : 0;
             object = hai_view_container(call->control, names[i]->str, &read);
@@ -479,8 +476,9 @@ static int find_project(struct hai_call *call, enum hai_right right) {
 
     return hai_auth_may(call, right, id)
                ? 0
-               : hai_fail(call, 403, "The token may not change containers of "
-                                     "this project");
+               : hai_fail(call, 403,
+                          "The token may not change containers of "
+                          "this project");
 }
 
 int hai_containers_list_project(struct hai_call *call) {
@@ -546,8 +544,8 @@ static int finish_create(struct hai_call *call,
     struct hai_runtime_spec spec = {
         .name = change->name,
         .id = call->container_id,
-        .image = json_string_value(
-            json_object_get(call->body, "container_image")),
+        .image =
+            json_string_value(json_object_get(call->body, "container_image")),
         .environment = json_object_get(call->body, "environment_vars"),
         .autostart = json_is_true(json_object_get(call->body, "autostart")),
         .ai = !change->has_ai || change->ai,
@@ -732,24 +730,23 @@ int hai_containers_update(struct hai_call *call) {
 
     hai_change_request_free(&change);
 
-    return rc == 0 ? show(call, 200, "Container updated successfully",
-                          now_named)
-                   : -1;
+    return rc == 0
+               ? show(call, 200, "Container updated successfully", now_named)
+               : -1;
 }
 
 /* --- delete ---------------------------------------------------------------- */
 
 static int delete_it(struct hai_call *call, const char *name) {
-    struct hai_container gone = {.name = name, .status = "deleting",
-                                 .ai = HAI_AI_OFF};
+    struct hai_container gone = {
+        .name = name, .status = "deleting", .ai = HAI_AI_OFF};
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_write_result result;
     struct hai_runtime_error e;
 
     if (call->control->runtime != NULL) {
         if (hai_registry_update(call->writer, &gone, &how, &result)
-            != HAI_WRITE_OK)
-        {
+            != HAI_WRITE_OK) {
             return hai_fail_write(call, &result);
         }
 
@@ -761,8 +758,7 @@ static int delete_it(struct hai_call *call, const char *name) {
         }
     }
 
-    if (hai_registry_delete(call->writer, name, &how, &result)
-        != HAI_WRITE_OK)
+    if (hai_registry_delete(call->writer, name, &how, &result) != HAI_WRITE_OK)
     {
         return hai_fail_write(call, &result);
     }

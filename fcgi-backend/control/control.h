@@ -23,8 +23,8 @@ struct hai_sync;
 struct hai_control {
     struct hai_redis_conf redis;
     const char *server;
-    const char *tokens_path; /* NULL: none, only the socket's uids */
-    const char *models_path; /* NULL: no catalogue */
+    const char *tokens_path;     /* NULL: none, only the socket's uids */
+    const char *models_path;     /* NULL: no catalogue */
     struct hai_runtime *runtime; /* NULL: creating registers only */
     struct hai_sync *sync;       /* NULL without a runtime */
     struct hai_audit_log *audit;

@@ -125,8 +125,8 @@ bool hai_http_escape(char *out, size_t size, const char *text) {
             return false;
         }
 
-        at += (size_t) snprintf(out + at, size - at, plain ? "%c" : "%%%02X",
-                                c);
+        at +=
+            (size_t) snprintf(out + at, size - at, plain ? "%c" : "%%%02X", c);
     }
 
     return true;

@@ -154,8 +154,7 @@ static int prepare(struct hai_control *control, const struct settings *set) {
     }
 
     if (set->runtime != NULL) {
-        control->runtime = hai_runtime_open(set->runtime, error,
-                                            sizeof(error));
+        control->runtime = hai_runtime_open(set->runtime, error, sizeof(error));
         if (control->runtime == NULL) {
             fprintf(stderr, NAME ": --runtime: %s\n", error);
             return 2;
@@ -277,8 +276,7 @@ int main(int argc, char **argv) {
     }
 
     if (set.user != NULL
-        && hai_service_user(set.user, error, sizeof(error)) != 0)
-    {
+        && hai_service_user(set.user, error, sizeof(error)) != 0) {
         hai_log(HAI_LOG_ERROR, "%s", error);
         rc = 1;
     } else {

@@ -27,9 +27,9 @@ int hai_health(struct hai_call *call) {
         runtime = hai_sync_last(control->sync) > 0 ? "ok" : "unavailable";
     }
 
-    data = json_pack("{s:s,s:s,s:s}", "status", redis ? "ok" : "unavailable",
-                     "registry", redis ? "ok" : "unavailable", "runtime",
-                     runtime);
+    data =
+        json_pack("{s:s,s:s,s:s}", "status", redis ? "ok" : "unavailable",
+                  "registry", redis ? "ok" : "unavailable", "runtime", runtime);
 
     if (!redis) {
         return hai_fail_code(call, 503, "REGISTRY_UNAVAILABLE", data,
@@ -80,9 +80,9 @@ int hai_models_list(struct hai_call *call) {
 
     hai_time_text((int64_t) st.st_mtim.tv_sec * 1000, updated);
 
-    return hai_ok(call, 200, "AI models retrieved successfully",
-                  json_pack("{s:s,s:o}", "updated_at", updated, "models",
-                            models));
+    return hai_ok(
+        call, 200, "AI models retrieved successfully",
+        json_pack("{s:s,s:o}", "updated_at", updated, "models", models));
 }
 
 static json_t *entry_of(const redisReply *entry) {
@@ -142,12 +142,12 @@ int hai_audit_list(struct hai_call *call) {
          i < entries->elements && json_array_size(list) < (size_t) limit; i++)
     {
         json_t *entry = entry_of(entries->element[i]);
-        const char *project = json_string_value(
-            json_object_get(entry, "project_id"));
-        const char *name = json_string_value(
-            json_object_get(entry, "container"));
-        const char *id = json_string_value(
-            json_object_get(entry, "container_id"));
+        const char *project =
+            json_string_value(json_object_get(entry, "project_id"));
+        const char *name =
+            json_string_value(json_object_get(entry, "container"));
+        const char *id =
+            json_string_value(json_object_get(entry, "container_id"));
 
         if (entry != NULL && hai_auth_may(call, HAI_RIGHT_READ, project)
             && (container == NULL

@@ -47,8 +47,7 @@ int hai_fail_runtime(struct hai_call *call, const struct hai_runtime_error *e) {
         return hai_fail(call, 400, "%s", e->text);
 
     case HAI_RUNTIME_REFUSED:
-        return hai_fail_code(call, 502, "RUNTIME_REFUSED", NULL, "%s",
-                             e->text);
+        return hai_fail_code(call, 502, "RUNTIME_REFUSED", NULL, "%s", e->text);
 
     case HAI_RUNTIME_MEMORY:
         return hai_fail_memory(call);
@@ -82,8 +81,7 @@ static int operate(struct hai_call *call, const struct operation *op,
     /* who is to stop has no access from here on; the runtime may take long */
     if (strcmp(op->status, "running") != 0 || control->runtime == NULL) {
         if (hai_registry_update(call->writer, &c, &how, &result)
-            != HAI_WRITE_OK)
-        {
+            != HAI_WRITE_OK) {
             return hai_fail_write(call, &result);
         }
     }

@@ -85,12 +85,10 @@ static void read_link(struct look *look, const struct nlmsghdr *h) {
     unsigned link = 0;
 
     for (; RTA_OK(a, len); a = RTA_NEXT(a, len)) {
-        if (a->rta_type == IFLA_ADDRESS
-            && RTA_PAYLOAD(a) == sizeof(look->mac))
+        if (a->rta_type == IFLA_ADDRESS && RTA_PAYLOAD(a) == sizeof(look->mac))
         {
             found = memcmp(RTA_DATA(a), look->mac, sizeof(look->mac)) == 0;
-        } else if (a->rta_type == IFLA_LINK
-                   && RTA_PAYLOAD(a) == sizeof(link)) {
+        } else if (a->rta_type == IFLA_LINK && RTA_PAYLOAD(a) == sizeof(link)) {
             memcpy(&link, RTA_DATA(a), sizeof(link));
         }
     }

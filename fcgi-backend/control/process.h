@@ -20,7 +20,6 @@ char *hai_process_cgroup(pid_t pid, const char *mark);
  * namespace, has this MAC ("02:00:..").  False: not found, or no right to
  * look (CAP_SYS_ADMIN).
  */
-bool hai_process_interface(pid_t pid, const char *mac, char *name,
-                           size_t size);
+bool hai_process_interface(pid_t pid, const char *mac, char *name, size_t size);
 
 #endif

@@ -10,10 +10,10 @@
 
 struct route {
     const char *method;
-    const char *path;      /* "*" stands for one segment */
-    enum hai_right right;  /* 0: for everybody, without asking who it is */
+    const char *path;     /* "*" stands for one segment */
+    enum hai_right right; /* 0: for everybody, without asking who it is */
     hai_handler handler;
-    const char *action;    /* for the audit; NULL: reads are not in it */
+    const char *action; /* for the audit; NULL: reads are not in it */
 };
 
 #define CONTAINERS "/api/v1/containers"
@@ -40,11 +40,9 @@ static const struct route routes[] = {
     {"GET", SNAPSHOTS, READ, hai_snapshots_list, NULL},
     {"POST", SNAPSHOTS, WRITE, hai_snapshots_create, "snapshot.create"},
     {"PUT", SNAPSHOTS "/*", WRITE, hai_snapshots_restore, "snapshot.restore"},
-    {"PATCH", SNAPSHOTS "/*", WRITE, hai_snapshots_restore,
-     "snapshot.restore"},
+    {"PATCH", SNAPSHOTS "/*", WRITE, hai_snapshots_restore, "snapshot.restore"},
     {"DELETE", SNAPSHOTS "/*", WRITE, hai_snapshots_delete, "snapshot.delete"},
-    {"PUT", SNAPSHOTS "/*/alias", WRITE, hai_snapshots_alias,
-     "snapshot.alias"},
+    {"PUT", SNAPSHOTS "/*/alias", WRITE, hai_snapshots_alias, "snapshot.alias"},
     {"PATCH", SNAPSHOTS "/*/alias", WRITE, hai_snapshots_alias,
      "snapshot.alias"},
 
@@ -110,7 +108,7 @@ static const char *allowed(const struct hai_call *call) {
     for (size_t i = 0; i < N_ROUTES; i++) {
         if (matches(routes[i].path, call)) {
             return strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD"
-                                                         : routes[i].method;
+                                                        : routes[i].method;
         }
     }
 
@@ -126,8 +124,7 @@ static const struct route *find(const struct hai_call *call) {
 
     for (size_t i = 0; i < N_ROUTES; i++) {
         if (strcmp(routes[i].method, method) == 0
-            && matches(routes[i].path, call))
-        {
+            && matches(routes[i].path, call)) {
             return &routes[i];
         }
     }
@@ -149,8 +146,8 @@ void hai_route(struct hai_call *call) {
         return;
     }
 
-    if (route->right != 0
-        && hai_auth_identify(call->control->auth, call) != 0) {
+    if (route->right != 0 && hai_auth_identify(call->control->auth, call) != 0)
+    {
         /* who asked is not known, so nothing is written down */
         return;
     }

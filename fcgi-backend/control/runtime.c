@@ -15,8 +15,8 @@ struct hai_runtime {
 static const struct hai_runtime_ops *const connectors[] = {
     &hai_runtime_docker, &hai_runtime_incus, &hai_runtime_static};
 
-int hai_runtime_fail(struct hai_runtime_error *e,
-                     enum hai_runtime_failure kind, const char *format, ...) {
+int hai_runtime_fail(struct hai_runtime_error *e, enum hai_runtime_failure kind,
+                     const char *format, ...) {
     va_list args;
 
     e->kind = kind;
@@ -91,8 +91,7 @@ bool hai_runtime_makes(const struct hai_runtime *rt) {
 static int unsupported(const struct hai_runtime *rt,
                        struct hai_runtime_error *e) {
     return hai_runtime_fail(e, HAI_RUNTIME_UNSUPPORTED,
-                            "the runtime \"%s\" cannot do that",
-                            rt->ops->name);
+                            "the runtime \"%s\" cannot do that", rt->ops->name);
 }
 
 /* Calls what the connector has. */

@@ -42,10 +42,10 @@ struct hai_instance {
     char *host_interface; /* the same */
     char *cgroup;         /* as the registry takes it; "": unknown */
     char *image;
-    char *hoody_id;       /* label hoody.id: given by the API; "": none */
-    char *project_id;     /* label hoody.project; "": none */
-    char *tags;           /* label hoody.tags */
-    int ai;               /* label hoody.ai: 1, 0, or -1: not said */
+    char *hoody_id;   /* label hoody.id: given by the API; "": none */
+    char *project_id; /* label hoody.project; "": none */
+    char *tags;       /* label hoody.tags */
+    int ai;           /* label hoody.ai: 1, 0, or -1: not said */
     bool host_network;
 };
 
@@ -57,8 +57,8 @@ struct hai_instances {
 /* What is to be made. */
 struct hai_runtime_spec {
     const char *name;
-    const char *id;    /* label hoody.id */
-    const char *image; /* NULL: the connector's default, or an error */
+    const char *id;            /* label hoody.id */
+    const char *image;         /* NULL: the connector's default, or an error */
     const json_t *environment; /* an object of strings, or NULL */
     bool autostart;
     bool ai; /* label hoody.ai */
@@ -172,8 +172,8 @@ int hai_runtime_wait(struct hai_runtime *rt, int timeout_ms,
                      const atomic_bool *stop, struct hai_runtime_error *e);
 
 /* For connectors: fills in *e and returns -1. */
-int hai_runtime_fail(struct hai_runtime_error *e,
-                     enum hai_runtime_failure kind, const char *format, ...)
+int hai_runtime_fail(struct hai_runtime_error *e, enum hai_runtime_failure kind,
+                     const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 void hai_instance_free(struct hai_instance *one);

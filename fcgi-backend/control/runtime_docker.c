@@ -39,8 +39,8 @@ struct state {
     /* the stream of events; one thread's */
     CURLM *multi;
     CURL *events;
-    bool begun;    /* its head has come */
-    bool told;     /* and that was said */
+    bool begun; /* its head has come */
+    bool told;  /* and that was said */
     bool happened;
 
     atomic_uint restoring; /* calls that are in the middle of it */
@@ -145,8 +145,7 @@ static bool container_path(char *path, size_t size, const char *name,
                            const char *rest) {
     snprintf(path, size, API "/containers/");
     if (!hai_http_escape(path, size, name)
-        || strlen(path) + strlen(rest) >= size)
-    {
+        || strlen(path) + strlen(rest) >= size) {
         return false;
     }
     strcat(path, rest);
@@ -223,12 +222,12 @@ static int read_networks(const json_t *inspected, pid_t pid,
         const char *mac = text_at(network, "MacAddress");
 
         if (one->addresses != NULL) {
-            one->addresses = add_word(one->addresses,
-                                      text_at(network, "IPAddress"));
+            one->addresses =
+                add_word(one->addresses, text_at(network, "IPAddress"));
         }
         if (one->addresses != NULL) {
-            one->addresses = add_word(one->addresses,
-                                      text_at(network, "GlobalIPv6Address"));
+            one->addresses =
+                add_word(one->addresses, text_at(network, "GlobalIPv6Address"));
         }
         if (one->mac != NULL) {
             one->mac = add_word(one->mac, mac);
@@ -259,8 +258,8 @@ static int label_of(const json_t *labels, const char *name) {
 static int read_instance(const json_t *inspected, struct hai_instance *one,
                          struct hai_runtime_error *e) {
     const json_t *labels = at(inspected, "Config", "Labels");
-    const char *mode = json_string_value(
-        at(inspected, "HostConfig", "NetworkMode"));
+    const char *mode =
+        json_string_value(at(inspected, "HostConfig", "NetworkMode"));
     const char *name = text_at(inspected, "Name");
     const char *id = text_at(inspected, "Id");
     pid_t pid = (pid_t) json_integer_value(at(inspected, "State", "Pid"));
@@ -330,8 +329,7 @@ static void take_back(struct state *s, struct hai_instances *all) {
         size_t len = strlen(name), n = sizeof(ASIDE) - 1;
 
         if (len <= n || strcmp(name + len - n, ASIDE) != 0
-            || has(all, name, len - n))
-        {
+            || has(all, name, len - n)) {
             continue;
         }
 
@@ -398,8 +396,8 @@ static json_t *environment(const json_t *vars) {
     const char *name;
 
     json_object_foreach((json_t *) vars, name, value) {
-        json_array_append_new(list, json_sprintf("%s=%s", name,
-                                                 json_string_value(value)));
+        json_array_append_new(
+            list, json_sprintf("%s=%s", name, json_string_value(value)));
     }
 
     return list;
@@ -418,8 +416,7 @@ static int start_new(struct state *s, const char *name, const json_t *body,
         return -1;
     }
 
-    if (on_container(s, "POST", name, "/start", NULL, CHANGE_MS, NULL, e)
-        != 0)
+    if (on_container(s, "POST", name, "/start", NULL, CHANGE_MS, NULL, e) != 0)
     {
         /* one that cannot start is of no use to anybody */
         on_container(s, "DELETE", name, "?force=true&v=true", NULL, CHANGE_MS,
@@ -442,11 +439,11 @@ static int dk_create(void *state, const struct hai_runtime_spec *spec,
                                 "container_image is missing");
     }
 
-    body = json_pack(
-        "{s:s,s:o,s:{s:s,s:s},s:{s:{s:s}}}", "Image", image, "Env",
-        environment(spec->environment), "Labels", "hoody.id", spec->id,
-        "hoody.ai", spec->ai ? "true" : "false", "HostConfig", "RestartPolicy",
-        "Name", spec->autostart ? "unless-stopped" : "no");
+    body = json_pack("{s:s,s:o,s:{s:s,s:s},s:{s:{s:s}}}", "Image", image, "Env",
+                     environment(spec->environment), "Labels", "hoody.id",
+                     spec->id, "hoody.ai", spec->ai ? "true" : "false",
+                     "HostConfig", "RestartPolicy", "Name",
+                     spec->autostart ? "unless-stopped" : "no");
     if (body == NULL) {
         return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
     }
@@ -479,8 +476,7 @@ static int dk_rename(void *state, const char *name, const char *new_name,
     return on_container(state, "POST", name, rest, NULL, CHANGE_MS, NULL, e);
 }
 
-static int dk_act(void *state, const char *name,
-                  enum hai_runtime_action action,
+static int dk_act(void *state, const char *name, enum hai_runtime_action action,
                   struct hai_runtime_error *e) {
     static const char *const paths[] = {
         [HAI_RUNTIME_START] = "/start",
@@ -543,11 +539,10 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
         }
 
         all->item[all->n].name = strdup(snapshot);
-        all->item[all->n].created_ms
-            = json_integer_value(json_object_get(item, "Created")) * 1000;
-        all->item[all->n].size = json_is_integer(size)
-                                     ? json_integer_value(size)
-                                     : -1;
+        all->item[all->n].created_ms =
+            json_integer_value(json_object_get(item, "Created")) * 1000;
+        all->item[all->n].size =
+            json_is_integer(size) ? json_integer_value(size) : -1;
         if (all->item[all->n].name == NULL) {
             json_decref(list);
             hai_runtime_snapshots_free(all);
@@ -651,9 +646,8 @@ static json_t *again(const json_t *inspected, const char *image) {
     }
 
     if (json_object_size(endpoints) > 0) {
-        json_object_set_new(
-            body, "NetworkingConfig",
-            json_pack("{s:o}", "EndpointsConfig", endpoints));
+        json_object_set_new(body, "NetworkingConfig",
+                            json_pack("{s:o}", "EndpointsConfig", endpoints));
     } else {
         json_decref(endpoints);
     }
@@ -677,8 +671,7 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
     }
 
     if (on_container(s, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
-        != 0)
-    {
+        != 0) {
         return -1;
     }
 
@@ -797,8 +790,7 @@ static int dk_wait(void *state, int timeout_ms, const atomic_bool *stop,
     }
 
     while (!atomic_load(stop) && now_ms() < until) {
-        if (curl_multi_perform(s->multi, &running) != CURLM_OK
-            || running == 0)
+        if (curl_multi_perform(s->multi, &running) != CURLM_OK || running == 0)
         {
             events_close(s);
             return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,

@@ -28,8 +28,8 @@
 
 struct state {
     char *socket;
-    char *image;   /* or NULL */
-    char *profile; /* or NULL: "default" */
+    char *image;                  /* or NULL */
+    char *profile;                /* or NULL: "default" */
     struct hai_websocket *events; /* one thread's */
 };
 
@@ -235,10 +235,9 @@ static int read_network(const json_t *network, struct hai_instance *one) {
 
     json_array_foreach(addresses, i, address) {
         if (strcmp(text_at(address, "scope"), "global") == 0
-            && one->addresses != NULL)
-        {
-            one->addresses = add_word(one->addresses,
-                                      text_at(address, "address"));
+            && one->addresses != NULL) {
+            one->addresses =
+                add_word(one->addresses, text_at(address, "address"));
         }
     }
 
@@ -247,8 +246,8 @@ static int read_network(const json_t *network, struct hai_instance *one) {
     }
 
     if (one->host_interface != NULL && one->host_interface[0] == '\0') {
-        one->host_interface = add_word(one->host_interface,
-                                       text_at(network, "host_name"));
+        one->host_interface =
+            add_word(one->host_interface, text_at(network, "host_name"));
     }
 
     return one->addresses != NULL && one->mac != NULL
@@ -332,8 +331,7 @@ static int in_get(void *state, const char *name, struct hai_instance *one,
     int rc;
 
     if (on_instance(state, "GET", name, "?recursion=1", NULL, NULL, &reply, e)
-        != 0)
-    {
+        != 0) {
         return -1;
     }
 
@@ -389,10 +387,10 @@ static int set_state(struct state *s, const char *name, const char *action,
 }
 
 static json_t *config_of(const struct hai_runtime_spec *spec) {
-    json_t *config = json_pack("{s:s,s:s,s:s}", "user.hoody.id", spec->id,
-                               "user.hoody.ai", spec->ai ? "true" : "false",
-                               "boot.autostart",
-                               spec->autostart ? "true" : "false");
+    json_t *config =
+        json_pack("{s:s,s:s,s:s}", "user.hoody.id", spec->id, "user.hoody.ai",
+                  spec->ai ? "true" : "false", "boot.autostart",
+                  spec->autostart ? "true" : "false");
     const json_t *value;
     const char *name;
 
@@ -422,10 +420,10 @@ static int in_create(void *state, const struct hai_runtime_spec *spec,
                                 "container_image is missing");
     }
 
-    body = json_pack("{s:s,s:{s:s,s:s},s:o,s:[s]}", "name", spec->name,
-                     "source", "type", "image", "alias", image, "config",
-                     config_of(spec), "profiles",
-                     s->profile != NULL ? s->profile : "default");
+    body =
+        json_pack("{s:s,s:{s:s,s:s},s:o,s:[s]}", "name", spec->name, "source",
+                  "type", "image", "alias", image, "config", config_of(spec),
+                  "profiles", s->profile != NULL ? s->profile : "default");
     if (body == NULL) {
         return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
     }
@@ -461,8 +459,7 @@ static int in_rename(void *state, const char *name, const char *new_name,
     return rc;
 }
 
-static int in_act(void *state, const char *name,
-                  enum hai_runtime_action action,
+static int in_act(void *state, const char *name, enum hai_runtime_action action,
                   struct hai_runtime_error *e) {
     static const struct {
         const char *name;
@@ -578,9 +575,8 @@ static int in_wait(void *state, int timeout_ms, const atomic_bool *stop,
     int rc;
 
     if (s->events == NULL) {
-        s->events = hai_websocket_open(s->socket,
-                                       "/1.0/events?type=lifecycle", error,
-                                       sizeof(error));
+        s->events = hai_websocket_open(s->socket, "/1.0/events?type=lifecycle",
+                                       error, sizeof(error));
         if (s->events == NULL) {
             return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE, "%s: %s",
                                     s->socket, error);

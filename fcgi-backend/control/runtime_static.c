@@ -81,9 +81,9 @@ static char *words_of(const json_t *object, const char *name) {
     text[0] = '\0';
     json_array_foreach(value, i, item) {
         if (json_is_string(item)) {
-            len += (size_t) snprintf(text + len, size - len, "%s%s",
-                                     len > 0 ? " " : "",
-                                     json_string_value(item));
+            len +=
+                (size_t) snprintf(text + len, size - len, "%s%s",
+                                  len > 0 ? " " : "", json_string_value(item));
         }
     }
 
@@ -131,12 +131,11 @@ static int read_one(const struct state *s, size_t n, const json_t *object,
     }
 
     if (*one->name == '\0' || one->status == NULL) {
-        return hai_runtime_fail(e, HAI_RUNTIME_REFUSED,
-                                "%s: containers[%zu]: %s", s->path, n,
-                                one->status == NULL
-                                    ? "\"status\" is none of running, paused, "
-                                      "stopped, creating, failed"
-                                    : "\"name\" is missing");
+        return hai_runtime_fail(
+            e, HAI_RUNTIME_REFUSED, "%s: containers[%zu]: %s", s->path, n,
+            one->status == NULL ? "\"status\" is none of running, paused, "
+                                  "stopped, creating, failed"
+                                : "\"name\" is missing");
     }
 
     return 0;
@@ -166,8 +165,8 @@ static int st_list(void *state, struct hai_instances *all,
     free(text);
 
     if (root == NULL) {
-        return hai_runtime_fail(e, HAI_RUNTIME_REFUSED, "%s:%d:%d: %s",
-                                s->path, wrong.line, wrong.column, wrong.text);
+        return hai_runtime_fail(e, HAI_RUNTIME_REFUSED, "%s:%d:%d: %s", s->path,
+                                wrong.line, wrong.column, wrong.text);
     }
 
     list = json_object_get(root, "containers");
@@ -227,8 +226,7 @@ static int st_wait(void *state, int timeout_ms, const atomic_bool *stop,
     (void) e;
 
     for (int spent = 0; spent < timeout_ms && !atomic_load(stop);
-         spent += LOOK_MS)
-    {
+         spent += LOOK_MS) {
         if (stat(s->path, &now) != 0) {
             memset(&now, 0, sizeof(now));
         }

@@ -182,8 +182,7 @@ struct hai_control_server *hai_control_server_start(struct hai_control *control,
     for (; s->n < threads; s->n++) {
         s->taker[s->n].server = s;
         if (pthread_create(&s->taker[s->n].thread, NULL, run, &s->taker[s->n])
-            != 0)
-        {
+            != 0) {
             hai_log(HAI_LOG_ERROR, "a thread cannot be made");
             atomic_store(&control->stopping, true);
             hai_control_server_stop(s, 1000);

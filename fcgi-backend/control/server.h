@@ -13,7 +13,6 @@ struct hai_control_server *hai_control_server_start(struct hai_control *control,
 
 /* control->stopping is set: takes no more calls and waits for those that are
  * under way, at most timeout_ms.  false: one does not end. */
-bool hai_control_server_stop(struct hai_control_server *server,
-                             int timeout_ms);
+bool hai_control_server_stop(struct hai_control_server *server, int timeout_ms);
 
 #endif

@@ -40,8 +40,8 @@ static json_t *read_extra(struct hai_registry_writer *w, const char *id,
     redisReply *reply;
 
     key_of(w, id, key, sizeof(key));
-    reply = hai_redis_command(w->c, error, sizeof(error), "HGET %s %s", key,
-                              name);
+    reply =
+        hai_redis_command(w->c, error, sizeof(error), "HGET %s %s", key, name);
 
     if (reply != NULL && reply->type == REDIS_REPLY_STRING) {
         extra = json_loadb(reply->str, reply->len, 0, NULL);
@@ -94,8 +94,7 @@ static json_t *or_null(const json_t *extra, const char *name) {
     return value != NULL ? json_incref(value) : json_null();
 }
 
-static json_t *show(const struct hai_runtime_snapshot *s,
-                    const json_t *extra) {
+static json_t *show(const struct hai_runtime_snapshot *s, const json_t *extra) {
     char created[HAI_TIME_SIZE];
 
     hai_time_text(s->created_ms, created);
@@ -112,8 +111,9 @@ static int need_runtime(struct hai_call *call) {
     return call->control->runtime != NULL
                ? 0
                : hai_fail_code(call, 503, "SNAPSHOT_INVENTORY_UNAVAILABLE",
-                               NULL, "This host has no runtime that makes "
-                                     "snapshots");
+                               NULL,
+                               "This host has no runtime that makes "
+                               "snapshots");
 }
 
 /* Letters, digits, dots, "-" and "_". */
@@ -121,8 +121,9 @@ static bool name_valid(const char *name) {
     size_t n = strlen(name);
 
     return n > 0 && n <= ALIAS_MAX && name[0] != '.' && name[0] != '-'
-           && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                           "0123456789._-")
+           && strspn(name,
+                     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                     "0123456789._-")
                   == n;
 }
 
@@ -156,7 +157,9 @@ static int find_snapshot(struct hai_call *call, char *name,
     }
 
     if (hai_runtime_snapshot_list(call->control->runtime, name,
-                                  call->container_id, all, &e) != 0) {
+                                  call->container_id, all, &e)
+        != 0)
+    {
         return hai_fail_runtime(call, &e);
     }
 
@@ -192,8 +195,8 @@ int hai_snapshots_list(struct hai_call *call) {
 
     list = json_array();
     for (size_t i = 0; i < all.n; i++) {
-        json_t *extra = read_extra(call->writer, call->container_id,
-                                   all.item[i].name);
+        json_t *extra =
+            read_extra(call->writer, call->container_id, all.item[i].name);
 
         json_array_append_new(list, show(&all.item[i], extra));
         json_decref(extra);
@@ -265,8 +268,7 @@ static void new_name(const struct hai_call *call,
     }
 }
 
-static int create(struct hai_call *call, const char *container,
-                  json_t *extra) {
+static int create(struct hai_call *call, const char *container, json_t *extra) {
     struct hai_runtime *rt = call->control->runtime;
     const struct hai_runtime_snapshot *made;
     struct hai_runtime_snapshots all;
@@ -274,16 +276,16 @@ static int create(struct hai_call *call, const char *container,
     json_t *snapshot;
     char name[64];
 
-    if (hai_runtime_snapshot_list(rt, container, call->container_id, &all, &e) != 0) {
+    if (hai_runtime_snapshot_list(rt, container, call->container_id, &all, &e)
+        != 0) {
         return hai_fail_runtime(call, &e);
     }
 
     if (all.n >= SNAPSHOTS_MAX) {
-        json_t *data = json_pack("{s:s,s:s,s:s,s:I,s:i}", "field", "snapshots",
-                                 "container_id", call->container_id,
-                                 "server_id", call->control->server,
-                                 "current_count", (json_int_t) all.n, "limit",
-                                 SNAPSHOTS_MAX);
+        json_t *data = json_pack(
+            "{s:s,s:s,s:s,s:I,s:i}", "field", "snapshots", "container_id",
+            call->container_id, "server_id", call->control->server,
+            "current_count", (json_int_t) all.n, "limit", SNAPSHOTS_MAX);
 
         hai_runtime_snapshots_free(&all);
         return hai_fail_code(call, 400, "CONTAINER_SNAPSHOT_LIMIT", data,
@@ -299,12 +301,15 @@ static int create(struct hai_call *call, const char *container,
         return -1;
     }
 
-    if (hai_runtime_snapshot_create(rt, container, call->container_id, name, &e) != 0) {
+    if (hai_runtime_snapshot_create(rt, container, call->container_id, name, &e)
+        != 0)
+    {
         drop_extra(call->writer, call->container_id, name);
         return hai_fail_runtime(call, &e);
     }
 
-    if (hai_runtime_snapshot_list(rt, container, call->container_id, &all, &e) != 0) {
+    if (hai_runtime_snapshot_list(rt, container, call->container_id, &all, &e)
+        != 0) {
         return hai_fail_runtime(call, &e);
     }
 
@@ -320,9 +325,9 @@ static int create(struct hai_call *call, const char *container,
     call->after = json_pack("{s:s}", "snapshot", name);
 
     return hai_ok(call, 200, "Snapshot created successfully",
-                  json_pack("{s:s,s:s,s:o}", "container_id",
-                            call->container_id, "project_id",
-                            call->project_id, "snapshot", snapshot));
+                  json_pack("{s:s,s:s,s:o}", "container_id", call->container_id,
+                            "project_id", call->project_id, "snapshot",
+                            snapshot));
 }
 
 int hai_snapshots_create(struct hai_call *call) {
@@ -430,8 +435,9 @@ int hai_snapshots_alias(struct hai_call *call) {
              || (json_is_string(alias) && json_string_length(alias) > 0
                  && json_string_length(alias) <= ALIAS_MAX)))
     {
-        return hai_fail(call, 400, "alias: a string of 1 to %d characters, or "
-                                   "null",
+        return hai_fail(call, 400,
+                        "alias: a string of 1 to %d characters, or "
+                        "null",
                         ALIAS_MAX);
     }
 
@@ -511,19 +517,20 @@ void hai_snapshots_expire(struct hai_runtime *rt, struct hai_registry_writer *w,
     key_of(w, id, key, sizeof(key));
     all = hai_redis_command(w->c, error, sizeof(error), "HGETALL %s", key);
 
-    for (size_t i = 0; all != NULL && all->type == REDIS_REPLY_ARRAY
-                       && i + 1 < all->elements;
+    for (size_t i = 0;
+         all != NULL && all->type == REDIS_REPLY_ARRAY && i + 1 < all->elements;
          i += 2)
     {
         json_t *extra = json_loadb(all->element[i + 1]->str,
                                    all->element[i + 1]->len, 0, NULL);
-        const char *text = json_string_value(
-            json_object_get(extra, "expires_at"));
+        const char *text =
+            json_string_value(json_object_get(extra, "expires_at"));
         struct hai_runtime_error e;
         int64_t at;
 
         if (text != NULL && hai_time_parse(text, &at) && at <= now_ms
-            && (hai_runtime_snapshot_delete(rt, name, id, all->element[i]->str, &e)
+            && (hai_runtime_snapshot_delete(rt, name, id, all->element[i]->str,
+                                            &e)
                     == 0
                 || e.kind == HAI_RUNTIME_NOT_FOUND))
         {

@@ -21,9 +21,9 @@
 #include <string.h>
 #include <time.h>
 
-#define PASS_MS 30000  /* between passes when nothing happens */
-#define GATHER_MS 50   /* events that come together */
-#define RETRY_MS 1000  /* after a failure */
+#define PASS_MS 30000 /* between passes when nothing happens */
+#define GATHER_MS 50  /* events that come together */
+#define RETRY_MS 1000 /* after a failure */
 #define CREATING_MS 60000
 #define PIPELINE 500
 #define WARN_EVERY 60 /* seconds, of one and the same */
@@ -80,8 +80,7 @@ static int read_hashes(struct hai_sync *s, redisReply **names, size_t n,
                        struct registry *r) {
     for (size_t i = 0; i < n; i++) {
         if (redisAppendCommand(s->c, "HGETALL hoody:{%s}:container:%b",
-                               s->control->server, names[i]->str,
-                               names[i]->len)
+                               s->control->server, names[i]->str, names[i]->len)
             != REDIS_OK)
         {
             return -1;
@@ -123,12 +122,12 @@ static int registry_read(struct hai_sync *s, struct registry *r) {
     char error[256];
     int rc = 0;
 
-    names = hai_redis_command(s->c, error, sizeof(error),
-                              "SMEMBERS hoody:{%s}:containers",
-                              s->control->server);
+    names =
+        hai_redis_command(s->c, error, sizeof(error),
+                          "SMEMBERS hoody:{%s}:containers", s->control->server);
     if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
-        hai_log(HAI_LOG_ERROR, "registry: %s", names == NULL ? error
-                                                            : "not a set");
+        hai_log(HAI_LOG_ERROR, "registry: %s",
+                names == NULL ? error : "not a set");
         freeReplyObject(names);
         return -1;
     }
@@ -174,9 +173,9 @@ static const struct hai_instance *instance_find(const struct hai_instances *all,
                                                 const char *name) {
     struct hai_instance key = {.name = (char *) name};
 
-    return all->n > 0 ? bsearch(&key, all->item, all->n, sizeof(key),
-                                by_instance_name)
-                      : NULL;
+    return all->n > 0
+               ? bsearch(&key, all->item, all->n, sizeof(key), by_instance_name)
+               : NULL;
 }
 
 /* --- writing --------------------------------------------------------------- */
@@ -185,8 +184,8 @@ static const struct hai_instance *instance_find(const struct hai_instances *all,
 static void fill(struct hai_sync *s, const struct hai_instance *i,
                  struct hai_container *c, struct hai_container_field *more) {
     const char *runtime = hai_runtime_name(s->control->runtime);
-    bool running = strcmp(i->status, "running") == 0
-                   || strcmp(i->status, "paused") == 0;
+    bool running =
+        strcmp(i->status, "running") == 0 || strcmp(i->status, "paused") == 0;
 
     *c = (struct hai_container){
         .name = i->name,
@@ -200,11 +199,10 @@ static void fill(struct hai_sync *s, const struct hai_instance *i,
         .n_more = 3,
     };
 
-    more[0] = (struct hai_container_field){"runtime", runtime,
-                                           strlen(runtime)};
+    more[0] = (struct hai_container_field){"runtime", runtime, strlen(runtime)};
     more[1] = (struct hai_container_field){"runtime_id", i->id, strlen(i->id)};
-    more[2] = (struct hai_container_field){
-        "container_image", i->image, strlen(i->image)};
+    more[2] = (struct hai_container_field){"container_image", i->image,
+                                           strlen(i->image)};
 }
 
 static bool same(const struct hai_container_read *read, const char *field,
@@ -222,8 +220,8 @@ static enum hai_write_error write_it(struct hai_registry_writer *w,
     error = create ? hai_registry_create(w, c, &how, result)
                    : hai_registry_update(w, c, &how, result);
 
-    if (error == HAI_WRITE_TAKEN || (error == HAI_WRITE_INVALID
-                                     && strcmp(result->field, "status") != 0))
+    if (error == HAI_WRITE_TAKEN
+        || (error == HAI_WRITE_INVALID && strcmp(result->field, "status") != 0))
     {
         hai_log(HAI_LOG_WARN,
                 "%s: %s cannot be its own: %s%s; it is refused by address",
@@ -283,8 +281,8 @@ static bool ours(const struct hai_sync *s, const struct known *k) {
 static int drop_gone(struct hai_sync *s, struct known *k) {
     const char *status = text_of(&k->read, "status");
     struct hai_write_options how = {.now_ms = wall_ms()};
-    struct hai_container failed = {.name = k->name, .status = "failed",
-                                   .ai = HAI_AI_OFF};
+    struct hai_container failed = {
+        .name = k->name, .status = "failed", .ai = HAI_AI_OFF};
     struct hai_write_result result;
 
     if (strcmp(status, "creating") == 0) {
@@ -295,8 +293,7 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
         }
 
         if (hai_registry_update(&s->writer, &failed, &how, &result)
-            == HAI_WRITE_OK)
-        {
+            == HAI_WRITE_OK) {
             say(s, "container.failed", k->name, "the runtime never had it");
         }
         return result.error == HAI_WRITE_REDIS ? -1 : 0;
@@ -306,8 +303,7 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
         return 0;
     }
 
-    if (hai_registry_delete(&s->writer, k->name, &how, &result)
-        == HAI_WRITE_OK)
+    if (hai_registry_delete(&s->writer, k->name, &how, &result) == HAI_WRITE_OK)
     {
         say(s, "container.delete", k->name, "the runtime has it no more");
     }
@@ -339,8 +335,7 @@ static int take_away(struct hai_sync *s, struct known *k,
     fill(s, i, &now, more);
 
     if (!same(&k->read, "status", now.status)
-        && strcmp(now.status, "running") != 0)
-    {
+        && strcmp(now.status, "running") != 0) {
         c.status = now.status;
     }
     if (!same(&k->read, "addresses", now.addresses)) {
@@ -484,22 +479,19 @@ static int apply(struct hai_sync *s, struct registry *r,
         struct known *k = &r->item[i];
         const struct hai_instance *one = instance_find(all, k->name);
 
-        if (one != NULL && !ours(s, k)
-            && !same(&k->read, "status", "creating"))
+        if (one != NULL && !ours(s, k) && !same(&k->read, "status", "creating"))
         {
             foreign(s, k->name);
             continue;
         }
 
-        if (one == NULL && !ours(s, k)
-            && !same(&k->read, "status", "creating")
+        if (one == NULL && !ours(s, k) && !same(&k->read, "status", "creating")
             && !same(&k->read, "status", "deleting"))
         {
             continue;
         }
 
-        if (under_lock(s, k->name, one == NULL ? gone : take_away, k, one)
-            != 0)
+        if (under_lock(s, k->name, one == NULL ? gone : take_away, k, one) != 0)
         {
             return -1;
         }
@@ -508,9 +500,7 @@ static int apply(struct hai_sync *s, struct registry *r,
     for (i = 0; i < all->n; i++) {
         struct known *k = known_find(r, all->item[i].name);
 
-        if (k != NULL && !ours(s, k)
-            && !same(&k->read, "status", "creating"))
-        {
+        if (k != NULL && !ours(s, k) && !same(&k->read, "status", "creating")) {
             continue;
         }
 

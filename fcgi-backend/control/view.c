@@ -208,8 +208,7 @@ json_t *hai_view_container(const struct hai_control *control, const char *name,
 
         text = hai_registry_read_field(read, fields[i].name, &len);
         if (json_object_set_new(o, fields[i].name, show(&fields[i], text, len))
-            != 0)
-        {
+            != 0) {
             json_decref(o);
             return NULL;
         }
@@ -220,8 +219,7 @@ json_t *hai_view_container(const struct hai_control *control, const char *name,
         json_object_set_new(o, "status", json_string("running"));
     }
 
-    json_object_set_new(o, "version",
-                        json_integer((json_int_t) read->version));
+    json_object_set_new(o, "version", json_integer((json_int_t) read->version));
 
     return o;
 }
@@ -246,8 +244,8 @@ json_t *hai_view_audit(const json_t *container) {
  */
 
 static char *own(struct hai_change_request *change, char *text) {
-    if (text == NULL || change->n_owned
-                            == sizeof(change->owned) / sizeof(*change->owned))
+    if (text == NULL
+        || change->n_owned == sizeof(change->owned) / sizeof(*change->owned))
     {
         free(text);
         return NULL;

@@ -20,11 +20,11 @@ json_t *hai_view_audit(const json_t *container);
 /* A change that a body asks for.  The strings belong to it. */
 struct hai_change_request {
     struct hai_container container;
-    char *name;     /* creating: the container's; else the new one, or NULL */
+    char *name; /* creating: the container's; else the new one, or NULL */
     bool has_ai;
     bool ai;
     struct hai_container_field more[24];
-    json_t *body;   /* borrowed from the call */
+    json_t *body; /* borrowed from the call */
     char *owned[64];
     size_t n_owned;
 };

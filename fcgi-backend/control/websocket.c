@@ -30,7 +30,7 @@ struct hai_websocket {
     int fd;
     uint8_t head[14]; /* of the frame that is being read */
     size_t head_len;
-    uint64_t left;    /* of its content */
+    uint64_t left; /* of its content */
     unsigned op;
     bool final;
     bool in_frame;

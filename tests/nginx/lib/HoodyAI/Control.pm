@@ -40,7 +40,7 @@ sub new {
         s => $s,
         fcgi => "$folder/fcgi.sock",
         socket => "$folder/http.sock",
-        tokens => "$s->{secrets}/tokens.json",
+        file => "$s->{secrets}/tokens.json",
         audit => "$folder/audit.log",
         port => free_port(),
         redis => $option{redis} // "unix:$s->{redis_socket}",
@@ -48,7 +48,7 @@ sub new {
         option => \%option,
     }, $class;
 
-    $self->token('read') if !-e $self->{tokens};
+    $self->token('read') if !-e $self->{file};
     $self->start(%option);
 
     return $self;
@@ -60,7 +60,7 @@ sub command {
 
     return [program($self->{s}, 'hoody-ai-control'), '--socket', $self->{fcgi},
         '--socket-mode', '0666', '--redis', $self->{redis}, '--server',
-        $self->{s}{server}, '--tokens', $self->{tokens}, '--audit-log',
+        $self->{s}{server}, '--tokens', $self->{file}, '--audit-log',
         $self->{audit}, @{$self->{args}}];
 }
 
@@ -82,6 +82,10 @@ sub stop { $_[0]{s}->stop('control', @_[1 .. $#_]) }
 sub pid { $_[0]{s}->pid('control') }
 
 sub log { slurp("$_[0]{s}{dir}/control.out.log") }
+
+
+# The file of tokens.
+sub tokens { slurp($_[0]{file}) }
 
 
 # What conf/hoody_ai_control.conf has, with the paths of this test.
@@ -107,7 +111,7 @@ sub token {
 
     my $program = program($self->{s}, 'hoody-ai');
     my @scopes = map { /^--/ ? $_ : ('--scope', $_) } @words;
-    my $token = `$program tokens create @scopes --tokens $self->{tokens}`;
+    my $token = `$program tokens create @scopes --tokens $self->{file}`;
 
     chomp $token;
     $token =~ /^hdy_[\w-]{43}\z/ or die "no token: $token\n";
