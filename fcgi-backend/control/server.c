@@ -24,14 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IDLE_MS 1000 /* then the connection to Redis is tried first */
-
 struct taker {
     struct hai_control_server *server;
     pthread_t thread;
     redisContext *c;
     struct hai_registry_writer writer;
-    int64_t used_ms;
 };
 
 struct hai_control_server {
@@ -42,10 +39,10 @@ struct hai_control_server {
     struct taker taker[];
 };
 
-static int64_t now_ms(clockid_t clock) {
+static int64_t now_ms(void) {
     struct timespec now;
 
-    clock_gettime(clock, &now);
+    clock_gettime(CLOCK_REALTIME, &now);
 
     return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
@@ -65,7 +62,8 @@ static struct hai_registry_writer *writer_of(struct taker *t) {
         disconnect(t);
     }
 
-    if (t->c != NULL && now_ms(CLOCK_MONOTONIC) - t->used_ms > IDLE_MS) {
+    /* a connection that has ended shows itself now, not in the middle */
+    if (t->c != NULL) {
         pong = hai_redis_command(t->c, error, sizeof(error), "PING");
         if (pong == NULL) {
             disconnect(t);
@@ -91,8 +89,6 @@ static struct hai_registry_writer *writer_of(struct taker *t) {
         }
     }
 
-    t->used_ms = now_ms(CLOCK_MONOTONIC);
-
     return &t->writer;
 }
 
@@ -101,7 +97,7 @@ static void take(struct taker *t, FCGX_Request *fcgi) {
     struct hai_call call = {
         .control = control,
         .fcgi = fcgi,
-        .now_ms = now_ms(CLOCK_REALTIME),
+        .now_ms = now_ms(),
     };
 
     if (hai_call_read(&call) == 0) {
