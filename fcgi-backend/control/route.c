@@ -1,4 +1,4 @@
-/* The table of operations, the same as openapi.yaml, see route.h. */
+/* The table of operations, the same as openapi.json, see route.h. */
 
 #include "route.h"
 
