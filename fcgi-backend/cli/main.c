@@ -18,6 +18,12 @@ static const struct command commands[] = {
     {"rules", "test", "what do rules do to a request?", hai_cli_rules_test},
     {"rules", "status", "what has the rule engine loaded?",
      hai_cli_rules_status},
+    {"firewall", "print", "which nftables rules does the registry ask for?",
+     hai_cli_firewall_print},
+    {"firewall", "apply", "have the kernel take them", hai_cli_firewall_apply},
+    {"firewall", "remove", "take them away again", hai_cli_firewall_remove},
+    {"firewall", "watch", "keep them as the registry changes",
+     hai_cli_firewall_watch},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
