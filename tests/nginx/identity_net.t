@@ -487,4 +487,146 @@ for my $attack (@attacks) {
 honest('after the attacks');
 
 
+# An address that moves to another container and back, while both tokens come
+# from there all the time, over connections that stay open.
+
+my $address = '127.0.9.1';
+
+# how a move is written, each one as others may do it
+my %order = (
+    'taken, then given' => sub {
+        my ($from, $to) = @_;
+        $s->cmd('HDEL', $from, 'addresses');
+        $s->cmd('HSET', $to, 'addresses', $address);
+    },
+    'given, then taken' => sub {
+        my ($from, $to) = @_;
+        $s->cmd('HSET', $to, 'addresses', $address);
+        $s->cmd('HDEL', $from, 'addresses');
+    },
+    'in one MULTI' => sub {
+        my ($from, $to) = @_;
+        $s->cmd('MULTI');
+        $s->cmd('HSET', $to, 'addresses', $address);
+        $s->cmd('HDEL', $from, 'addresses');
+        $s->cmd('EXEC');
+    },
+);
+
+$s->container('left', addresses => $address);
+$s->container('right');
+
+
+# Asks with both tokens in turn until the file is there; a line for each
+# request: connection, token, start, end, status.
+sub ask_in_turn {
+    my ($n, $stop, $log) = @_;
+
+    my $client = HoodyAI::Client->new(to => $s->address, local => $address,
+        timeout => 10);
+
+    open(my $out, '>', $log) or die "$log: $!\n";
+
+    while (!-e $stop) {
+        for my $token (qw(left right)) {
+            my $start = time;
+
+            $client->request('POST', '/v1/chat/completions', token => $token,
+                body => chat());
+            my $status = $client->answer->{status};
+            printf $out "%d %s %.6f %.6f %d\n", $n, $token, $start, time,
+                $status;
+        }
+    }
+
+    close $out;
+}
+
+
+# One owner after the other.  Every admission must have an owner; how long
+# after the write the last wrong one began, for each move.
+sub race {
+    my ($order, $rounds) = @_;
+    my ($stop, @pids, @moves, %log, @late);
+    my @owner = ('left', 'right');
+
+    $stop = "$s->{dir}/stop";
+    unlink $stop;
+
+    for my $n (1 .. 3) {
+        my $pid = fork // die "fork: $!\n";
+
+        if ($pid == 0) {
+            my $done = eval { ask_in_turn($n, $stop, "$s->{dir}/turn.$n"); 1 };
+            _exit($done ? 0 : 1);
+        }
+        push @pids, $pid;
+    }
+
+    for (1 .. $rounds) {
+        sleep 0.02 + rand 0.03;
+        my $start = time;
+        $order{$order}->(map { $s->rkey("container:$_") } @owner);
+        push @moves, { to => $owner[1], start => $start, end => time };
+        @owner = reverse @owner;
+    }
+
+    sleep 0.05;
+    open(my $touch, '>', $stop) or die "$stop: $!\n";
+    close $touch;
+    waitpid($_, 0) == $_ && $? == 0 or die "a client died\n" for @pids;
+
+    # whose is it between two moves, and was it anybody's at this time?
+    my @wrong;
+
+    for my $n (1 .. 3) {
+        my %last;
+
+        open(my $in, '<', "$s->{dir}/turn.$n") or die "turn: $!\n";
+
+        while (<$in>) {
+            my (undef, $token, $start, $end, $status) = split;
+
+            next if $status != 200;
+            $log{$token}++;
+
+            # on one connection, so in one worker: once the other one was
+            # served, this one must have been given the address again
+            my ($other) = grep { $_ ne $token } @owner;
+            my $seen = $last{$other};
+
+            if ($seen && !grep { $_->{to} eq $token && $_->{end} >= $seen->[0]
+                                 && $_->{start} <= $end } @moves)
+            {
+                push @wrong, $_;
+            }
+
+            $last{$token} = [$start, $end];
+
+            # the last move that was over when this request began
+            my ($move) = grep { $_->{end} <= $start } reverse @moves;
+
+            next if !$move || $move->{to} eq $token
+                || grep { $_->{start} <= $end && $_->{start} > $move->{start} }
+                    @moves;
+            $move->{late} = $start - $move->{end}
+                if ($move->{late} // 0) < $start - $move->{end};
+        }
+    }
+
+    @late = sort { $a <=> $b } map { $_->{late} // 0 } @moves;
+
+    is(join('', @wrong), '', "$order: nobody is served with the old token "
+        . 'behind the new one');
+    cmp_ok($log{$_} // 0, '>', $rounds, "$order: $_ was served") for @owner;
+
+    # the contract's 10 ms for nearly all; a busy machine may be late once
+    cmp_ok($late[int 0.9 * @late], '<', 0.01,
+        "$order: within 10 ms of the write the old one is refused");
+    cmp_ok($late[-1], '<', 0.25, "$order: always soon");
+}
+
+race($_, 30) for sort keys %order;
+
+
 $s->finish;
