@@ -55,23 +55,40 @@ int hai_fw_nft_run(struct hai_fw_nft *nft, const char *text, char *error,
     return -1;
 }
 
-char *hai_fw_nft_tables(struct hai_fw_nft *nft, char *error, size_t size) {
-    const char *out, *said;
-    char *copy;
-    int rc = nft_run_cmd_from_buffer(nft->ctx, "list table bridge hoody_ai\n"
-                                               "list table inet hoody_ai\n");
+/* One listing; the library reads its cache for one table at a time. */
+static int list(struct hai_fw_nft *nft, const char *text, FILE *to, char *error,
+                size_t size) {
+    int rc = nft_run_cmd_from_buffer(nft->ctx, text);
+    const char *out = nft_ctx_get_output_buffer(nft->ctx);
+    const char *said = nft_ctx_get_error_buffer(nft->ctx);
 
-    out = nft_ctx_get_output_buffer(nft->ctx);
-    said = nft_ctx_get_error_buffer(nft->ctx);
     if (rc != 0) {
         snprintf(error, size, "nftables: %.*s",
                  said != NULL ? (int) strcspn(said, "\n") : 0,
                  said != NULL ? said : "");
+        return -1;
+    }
+    fputs(out != NULL ? out : "", to);
+    return 0;
+}
+
+char *hai_fw_nft_tables(struct hai_fw_nft *nft, char *error, size_t size) {
+    char *text = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
+    int rc;
+
+    snprintf(error, size, "no memory");
+    if (to == NULL) {
         return NULL;
     }
-    copy = strdup(out != NULL ? out : "");
-    if (copy == NULL) {
-        snprintf(error, size, "no memory");
+    rc = list(nft, "list table bridge hoody_ai", to, error, size);
+    if (rc == 0) {
+        rc = list(nft, "list table inet hoody_ai", to, error, size);
     }
-    return copy;
+    if (fclose(to) != 0 || rc != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
 }
