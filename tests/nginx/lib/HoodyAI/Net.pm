@@ -26,9 +26,12 @@ my $setns = (uname())[4] eq 'aarch64' ? 268 : 308;
 
 
 # The test again, in a network namespace of its own; skips the file where
-# there can be none.  needs => programs beside ip.
+# there can be none.  Arguments: what is not tested then, and which programs
+# it takes beside ip.  With pids => 1 processes are in a namespace too, which
+# ends with the test, whatever is in it.
 sub enter {
     my ($class, $what, @needs) = @_;
+    my %option = ref $needs[-1] ? %{pop @needs} : ();
 
     return system('ip', 'link', 'set', 'lo', 'up') == 0
         || die "no loopback\n" if $ENV{HAI_OWN_NET};
@@ -45,7 +48,15 @@ sub enter {
 
     $ENV{PATH} .= ':/usr/sbin:/sbin';
     $ENV{HAI_OWN_NET} = 1;
-    exec 'unshare', '-n', $^X, $0, @ARGV or die "unshare: $!\n";
+
+    # the first process of a namespace takes the orphans
+    my $init = 'my $pid = fork // die; exec @ARGV if $pid == 0;'
+        . 'while ((my $one = wait) > 0) { next if $one != $pid;'
+        . 'exit($? >> 8 || ($? & 127 ? 128 + ($? & 127) : 0)) } exit 1';
+
+    exec 'unshare', '-n', $option{pids} ? ('-p', '-f', '--mount-proc',
+        '--kill-child', $^X, '-e', $init, '--') : (), $^X, $0, @ARGV
+        or die "unshare: $!\n";
 }
 
 
