@@ -70,7 +70,7 @@ END {
 
     if (defined $store && -d $store) {
         system("@podman rm -af -t0 >/dev/null 2>&1");
-        system('umount', $_) for reverse slurp('/proc/mounts')
+        system('umount', '-l', $_) for reverse slurp('/proc/mounts')
             =~ /^\S+ (\Q$store\E\S*) /mg;
         system('rm', '-rf', $store);
     }
