@@ -70,6 +70,15 @@ static const struct {
     "udp dport 67 iifname . ether saddr @pairs accept\n"                       \
     "        counter drop\n"
 
+/*
+ * Linux takes a VLAN tag into the packet's metadata before a bridge sees it,
+ * and one of VLAN 0 away behind it: what is inside then reaches the host.
+ * "ip saddr" alone asks for the EtherType, which is that of the tag; "meta
+ * protocol" asks for what follows the first tag.  (nft lists the two alike,
+ * so a listing is no ruleset to be loaded again.)
+ */
+#define TAGGED "ether type { 8021q, 8021ad } "
+
 static const char bridge_chains[] =
     "    chain prerouting {\n"
     "        type filter hook prerouting priority -300; policy accept;\n"
@@ -77,18 +86,22 @@ static const char bridge_chains[] =
     "        jump others\n"
     "    }\n"
     "    chain pinned {\n"
+    "        " TAGGED "counter drop\n"
     "        iifname @anymac ether saddr @macs counter drop\n"
     "        iifname . ether saddr . ip saddr @pin4 accept\n"
     "        iifname . ether saddr . arp saddr ether . arp saddr ip @pinarp "
     "accept\n" PINNED_IP6 PINNED_DHCP "    }\n"
     "    chain others {\n"
     "        ether saddr @macs counter drop\n"
-    "        ip saddr @owned4 counter drop\n"
-    "        arp saddr ip @owned4 counter drop\n"
-    "        icmpv6 type nd-neighbor-advert @th,64,128 @ownednd counter drop\n"
-    "        ip6 saddr :: icmpv6 type nd-neighbor-solicit @th,64,128 @ownednd "
-    "counter drop\n"
-    "        ip6 saddr @owned6 counter drop\n"
+    "        " TAGGED "@ll,112,16 & 0x0fff == 0 "
+    "meta protocol { 8021q, 8021ad } counter drop\n"
+    "        meta protocol ip ip saddr @owned4 counter drop\n"
+    "        meta protocol arp arp saddr ip @owned4 counter drop\n"
+    "        meta protocol ip6 icmpv6 type nd-neighbor-advert "
+    "@th,64,128 @ownednd counter drop\n"
+    "        meta protocol ip6 ip6 saddr :: icmpv6 type nd-neighbor-solicit "
+    "@th,64,128 @ownednd counter drop\n"
+    "        meta protocol ip6 ip6 saddr @owned6 counter drop\n"
     "    }\n";
 
 static const char inet_chains[] =

@@ -82,6 +82,16 @@ sub ip {
 }
 
 
+# Many commands of ip, one a line.
+sub batch {
+    my ($self, $commands, @options) = @_;
+
+    open(my $in, '|-', 'ip', @options, '-batch', '-') or die "ip: $!\n";
+    print $in $commands;
+    close $in or die "ip -batch failed:\n$commands";
+}
+
+
 sub bridge {
     my ($self, $name, @addresses) = @_;
 
@@ -246,6 +256,8 @@ use strict;
 use warnings;
 
 sub run { HoodyAI::Net::in_space($_[0]{space}, $_[1]) }
+
+sub batch { $_[0]{net}->batch($_[1], '-n', $_[0]{space}) }
 
 sub ip { $_[0]{net}->ip('-n', $_[0]{space}, @_[1 .. $#_]) }
 
