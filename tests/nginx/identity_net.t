@@ -162,6 +162,9 @@ sub poisoned {
 
     reset_neighbours();
 
+    # the bridge knows where it is
+    arrives($who) if $who;
+
     my $now = sub {
         my $command = $who ? "ip -n $who->{space}" : 'ip';
         my $device = $who ? 'eth0' : 'br0';
