@@ -28,6 +28,12 @@ static const struct command commands[] = {
      hai_cli_registry_migrate},
     {"registry", "check", "find what does not fit together in it",
      hai_cli_registry_check},
+    {"firewall", "print", "which nftables rules does the registry ask for?",
+     hai_cli_firewall_print},
+    {"firewall", "apply", "have the kernel take them", hai_cli_firewall_apply},
+    {"firewall", "remove", "take them away again", hai_cli_firewall_remove},
+    {"firewall", "watch", "keep them as the registry changes",
+     hai_cli_firewall_watch},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -25,7 +25,7 @@ my $hash = sha256_hex($password);
 my @files = sort glob "$schema/acl/*.acl";
 
 is(join(' ', map { m{([^/]+)\.acl\z} } @files),
-    'control default engine events gateway', 'the files of acl/');
+    'control default engine events firewall gateway', 'the files of acl/');
 
 my $acl = join '', map { slurp($_) } @files;
 
@@ -74,7 +74,7 @@ ok(wait_for(sub { eval { $s->cmd('PING') } }), 'Redis takes the files')
     or BAIL_OUT(slurp("$s->{dir}/redis.out.log"));
 
 is_deeply([sort @{$s->cmd('ACL', 'USERS')}],
-    [qw(admin control default engine events gateway)], 'the users');
+    [qw(admin control default engine events firewall gateway)], 'the users');
 is($s->cmd('CONFIG', 'GET', 'appendfsync')->[1], 'always',
     'each write waits for the disk');
 is($s->cmd('CONFIG', 'GET', 'maxmemory-policy')->[1], 'noeviction',
@@ -250,6 +250,40 @@ ok(wait_for(sub { grep { "@{$_->[1]}" =~ /\btype rule\b/ }
     'and writes its entries');
 unlike($engine->log, qr/: (?:error|warn):/, 'without a complaint');
 is($engine->stop, 0, 'it ends');
+
+
+# the firewall: it may read the containers, and follow them
+
+be('firewall');
+is(refused('CLIENT', 'TRACKING', 'ON', 'REDIRECT', $s->cmd('CLIENT', 'ID'),
+    'BCAST', 'PREFIX', $s->rkey('container:')), '', 'firewall: the feed');
+is(refused('SUBSCRIBE', '__redis__:invalidate'), '', 'firewall: its channel');
+be('firewall');
+
+for my $command (
+    ['SMEMBERS', $gate],
+    ['HSET', $key, 'status', 'x'],
+    ['HMGET', 'hoody:{other}:container:x', 'mac'],
+    ['GET', $s->rkey('rules:epoch')],
+    ['XADD', $s->rkey('events'), '*', 'type', 'x'],
+    ['KEYS', '*'],
+    ['FLUSHALL'],
+) {
+    is(refused(@$command), 'NOPERM', "firewall: not @$command");
+}
+
+be('control');
+$s->cmd('HSET', $key, 'host_interface', 'veth1', 'addresses', '192.0.2.7');
+
+{
+    my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
+    my $redis = "unix:$s->{redis_socket} user=firewall "
+        . "password_file=$s->{dir}/engine.password";
+    my $text = `$program firewall print --server sys --redis '$redis' 2>&1`;
+
+    like($text, qr/^            "veth1" \. \S+ \. 192\.0\.2\.7$/m,
+        'firewall: the program itself');
+}
 
 
 be('admin');

@@ -19,8 +19,8 @@ my $units = $s->root . '/packaging/systemd';
 my $programs = $ENV{HAI_PROGRAMS} // $s->root . '/build';
 my @names = map { m{([^/]+)\z} } sort glob "$units/*";
 
-is("@names", 'hoody-ai-events.service hoody-ai-rules.service'
-    . ' hoody-ai-rules.socket', 'the units');
+is("@names", 'hoody-ai-events.service hoody-ai-firewall.service'
+    . ' hoody-ai-rules.service hoody-ai-rules.socket', 'the units');
 
 $s->redis;
 
@@ -57,9 +57,15 @@ for my $name (@services) {
     my ($program, @words) = split / /, $unit{$name}{Service}{ExecStart}[0];
 
     (my $base = $name) =~ s/\.service\z//;
-    is($program, "/usr/local/bin/$base", "$name: its program");
 
-    my $help = `$programs/$base --help`;
+    # a subcommand of the one for operators
+    my @sub = $base eq 'hoody-ai-firewall' ? qw(firewall watch) : ();
+
+    $base = 'hoody-ai' if @sub;
+    is($program, "/usr/local/bin/$base", "$name: its program");
+    is("@words[0 .. $#sub]", "@sub", "$name: what it is to do");
+
+    my $help = `$programs/$base @sub --help`;
 
     for (grep { /^--/ } @words) {
         like($help, qr/^  \Q$_\E /m, "$name: $_");
@@ -76,9 +82,14 @@ my %wanted = (
     RestrictSUIDSGID => 'yes', LimitCORE => '0', Restart => 'always',
 );
 
+# who may change what nftables does
+my %right = ('hoody-ai-firewall.service' => 'CAP_NET_ADMIN');
+
 for my $name (@services) {
-    is($unit{$name}{Service}{$_}[0], $wanted{$_}, "$name: $_")
-        for sort keys %wanted;
+    my %this = (%wanted, CapabilityBoundingSet => $right{$name} // '');
+
+    is($unit{$name}{Service}{$_}[0], $this{$_}, "$name: $_")
+        for sort keys %this;
     like($unit{$name}{Service}{RestrictAddressFamilies}[0],
         qr/^AF_UNIX AF_INET AF_INET6( AF_NETLINK)?\z/, "$name: its sockets");
     is($unit{$name}{Unit}{StartLimitIntervalSec}[0], 0,
@@ -157,6 +168,32 @@ ok(wait_for(sub { -e "$s->{dir}/audit.jsonl"
     && slurp("$s->{dir}/events.out.log") =~ /1 rules, digest/ }),
     'the event worker') or diag(slurp("$s->{dir}/events.out.log"));
 is($s->stop('events'), 0, 'it ends');
+
+# without rights of root but the one that the unit gives
+SKIP: {
+    skip 'no namespace of networks, or no setpriv', 4
+        unless $> == 0 && have('setpriv') && have('unshare')
+            && system('unshare -n true 2>/dev/null') == 0;
+
+    config('firewall.json');
+    chmod 0644, "$s->{dir}/firewall.json";
+
+    my $right = lc $right{'hoody-ai-firewall.service'} =~ s/^CAP_//r;
+    my $log = sub { slurp("$s->{dir}/firewall.out.log") };
+
+    $s->container('dev-env', addresses => '192.0.2.1', host_interface => 'v1');
+    $s->spawn('firewall', ['unshare', '-n', 'setpriv', '--reuid', '65534',
+        '--regid', '65534', '--clear-groups', '--no-new-privs',
+        '--bounding-set', "-all,+$right", '--inh-caps', "-all,+$right",
+        '--ambient-caps', "-all,+$right", command('hoody-ai-firewall')]);
+    ok(wait_for(sub { $log->() =~ /info: applied, 1 containers/ }),
+        'the firewall') or diag($log->());
+    $s->container('two', addresses => '192.0.2.2', host_interface => 'v2');
+    ok(wait_for(sub { $log->() =~ /info: changed, 2 containers/ }),
+        'it follows the registry') or diag($log->());
+    is($s->stop('firewall'), 0, 'it ends');
+    unlike($log->(), qr/: (?:error|warn):/, 'without a complaint');
+}
 
 SKIP: {
     skip 'no systemd-socket-activate', 3
