@@ -556,34 +556,37 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
     return 0;
 }
 
+/* Adds "&name=value" to a path. */
+static bool add_query(char *path, size_t size, const char *name,
+                      const char *value) {
+    size_t len = strlen(path);
+    int n = snprintf(path + len, size - len, "&%s=", name);
+
+    return n > 0 && (size_t) n < size - len
+           && hai_http_escape(path, size, value);
+}
+
 static int dk_snapshot_create(void *state, const char *name, const char *id,
                               const char *snapshot,
                               struct hai_runtime_error *e) {
-    char path[PATH_SIZE] = API "/commit?pause=true&repo=" REPO "&container=";
-    char tag[256];
+    char path[PATH_SIZE] = API "/commit?pause=true&repo=" REPO;
+    char tag[160], of[64], named[160];
     json_t *body;
     int rc;
 
-    if (!image_of(tag, sizeof(tag), id, snapshot)
-        || !hai_http_escape(path, sizeof(path), name)
-        || strlen(path) + sizeof("&tag=") >= sizeof(path))
-    {
+    if (!image_of(tag, sizeof(tag), id, snapshot)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    strcat(path, "&tag=");
-    if (!hai_http_escape(path, sizeof(path), tag)
-        || strlen(path) + sizeof("&changes=") >= sizeof(path))
-    {
-        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
-    }
-
-    /* Podman reads changes only, Docker the body as well */
-    snprintf(tag, sizeof(tag),
-             "LABEL hoody.snapshot.of=%.24s hoody.snapshot.name=%.100s", id,
+    snprintf(of, sizeof(of), "LABEL hoody.snapshot.of=%.24s", id);
+    snprintf(named, sizeof(named), "LABEL hoody.snapshot.name=%.100s",
              snapshot);
-    strcat(path, "&changes=");
-    if (!hai_http_escape(path, sizeof(path), tag)) {
+
+    if (!add_query(path, sizeof(path), "container", name)
+        || !add_query(path, sizeof(path), "tag", tag)
+        || !add_query(path, sizeof(path), "changes", of)
+        || !add_query(path, sizeof(path), "changes", named))
+    {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 

@@ -1,0 +1,243 @@
+#!/usr/bin/perl
+
+# The connector for Docker and Podman with real containers of podman: what the
+# runtime does is in the registry, what the API wants the runtime does, and a
+# freelancer's day from beginning to end.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use HoodyAI::Control;
+use HoodyAI::Net;
+use HoodyAI::Podman;
+use HoodyAI::System qw(wait_for free_port slurp spew);
+
+HoodyAI::Net->enter('the connector for Docker and Podman', qw(podman runc
+    nsenter cc), { pids => 1 });
+
+my $s = HoodyAI::System->new;
+my $podman = HoodyAI::Podman->new($s, 'the connector for Docker and Podman');
+my $port = free_port();
+my $project = 'a' x 24;
+
+$podman->run(qw(network create --internal --subnet 10.97.0.0/24 --gateway
+    10.97.0.1 gwt));
+
+# the bridge has its address once there is a container
+$podman->run(qw(run -d --name keep --network gwt localhost/agent:1 sleep));
+
+$s->redis;
+$s->provider;
+
+my $socket = $podman->service;
+my $c = HoodyAI::Control->new($s,
+    args => ['--runtime', "docker=$socket,network=gwt"]);
+
+$s->nginx(level => 'info', http => sub {
+    $s->default_http(server => "listen 10.97.0.1:$port;") . $c->server });
+
+sub find {
+    my ($name) = @_;
+
+    return $c->call('GET', "/containers?name=$name")
+        ->{json}{data}{containers}[0];
+}
+
+# until the registry says so: the container, or 1 where there is none
+sub until {
+    my ($name, $is) = @_;
+
+    return wait_for { local $_ = find($name); $is->() && ($_ // 1) } 15;
+}
+
+sub says { $podman->agent($_[0], 'tcp', '10.97.0.1', $port, $_[1]) }
+
+
+# what was there before is found, with AI off
+
+my $keep = &until('keep', sub { $_ });
+
+ok($keep, 'a container that was there is found');
+ok(!$keep->{ai}, 'its AI is off');
+is($keep->{status}, 'running', 'it runs');
+like("@{$keep->{addresses}}", qr/^10\.97\.0\.\d+\z/, 'its address');
+like($keep->{mac}, qr/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\z/, 'its MAC');
+like($keep->{host_interface}, qr/^veth/, 'the host\'s end of its interface');
+like($keep->{cgroup}, qr{/libpod-[0-9a-f]{64}\z}, 'its cgroup');
+is($keep->{runtime}, 'docker', 'whose it is');
+
+my $id = $podman->run(qw(inspect -f {{.Id}} keep));
+
+is(says($id, 'keep'), 403, 'so it may not');
+
+
+# events: what the runtime does
+
+my $labelled = $podman->run(qw(run -d --name labelled --network gwt --label
+    hoody.ai=true --label), 'hoody.tags=prod eu', qw(localhost/agent:1 sleep));
+my $one = &until('labelled', sub { $_ && @{$_->{addresses}} });
+
+ok($one, 'a new one is found');
+ok($one->{ai}, 'its label says that AI is on');
+is_deeply($one->{tags}, ['prod', 'eu'], 'and its tags');
+is(wait_for { says($labelled, 'labelled') eq '200' }, 1, 'it may');
+is(says($labelled, 'keep'), 401, 'not as another');
+
+$podman->run(qw(stop -t0 labelled));
+ok(&until('labelled', sub { $_ && $_->{status} eq 'stopped' }), 'stopped');
+is_deeply(find('labelled')->{addresses}, [], 'an address less');
+
+$podman->run(qw(start labelled));
+ok(&until('labelled', sub { $_ && $_->{status} eq 'running' && @{$_->{addresses}} }),
+    'started again');
+is(wait_for { says($labelled, 'labelled') eq '200' }, 1, 'it may again');
+
+# AI off stays off: the label is for new ones
+$c->call('PATCH', "/containers/$one->{id}", json => { ai => JSON::PP::false });
+$podman->run(qw(restart -t0 labelled));
+ok(&until('labelled', sub { $_ && $_->{status} eq 'running' && @{$_->{addresses}} }),
+    'restarted');
+ok(!find('labelled')->{ai}, 'what the operator said stays');
+
+$podman->run(qw(rename labelled other));
+ok(&until('labelled', sub { !$_ }), 'renamed: the old name is gone');
+ok(&until('other', sub { $_ }), 'the new one is there');
+
+$podman->run(qw(rm -f -t0 other));
+ok(&until('other', sub { !$_ }), 'removed');
+
+# one on the host's network is listed, and nobody's
+my $onhost = $podman->run(qw(run -d --name onhost --network host --label
+    hoody.ai=true localhost/agent:1 sleep));
+
+$one = &until('onhost', sub { $_ });
+ok($one && $one->{ai}, 'a container on the host\'s network is listed');
+is_deeply($one->{addresses}, [], 'without an address');
+is(says($onhost, 'onhost'), 401, 'and refused');
+$podman->run(qw(rm -f -t0 onhost));
+
+
+# the connector is away while things happen
+
+$c->stop('KILL');
+$podman->run(qw(rm -f -t0 onhost));
+
+my $new = $podman->run(qw(run -d --name meanwhile --network gwt --label
+    hoody.ai=true localhost/agent:1 sleep));
+
+unlink $c->{fcgi};
+$c->start;
+ok(&until('meanwhile', sub { $_ && $_->{ai} }), 'found after a restart');
+ok(&until('onhost', sub { !$_ }), 'and what was gone is gone');
+is(wait_for { says($new, 'meanwhile') eq '200' }, 1, 'it may');
+
+# the runtime's API is away
+$podman->stop_service;
+is($c->call('POST', '/containers/' . find('meanwhile')->{id} . '/stop')
+    ->{json}{error}, 'RUNTIME_UNAVAILABLE', 'the runtime cannot be reached');
+$podman->service;
+ok(wait_for { ($c->call('GET', '/health')->{json}{data}{runtime} // '') eq 'ok' }
+    , 'it is back');
+$podman->run(qw(rm -f -t0 meanwhile));
+ok(&until('meanwhile', sub { !$_ }), 'and its events are heard again');
+
+
+# a freelancer's day
+
+my $answer = $c->call('POST', "/projects/$project/containers", json => {
+    name => 'freelancer', container_image => 'localhost/agent:1',
+    environment_vars => { GREETING => 'hello' } });
+
+is($answer->{status}, 201, 'a container is made');
+
+my $data = $answer->{json}{data};
+
+is($data->{status}, 'running', 'and runs');
+ok($data->{ai}, 'with AI');
+is(scalar @{$data->{addresses}}, 1, 'and an address');
+
+my $box = $podman->run(qw(inspect -f {{.Id}} freelancer));
+
+like($podman->run(qw(inspect -f {{.Config.Env}} freelancer)),
+    qr/GREETING=hello/, 'its variable');
+unlike($podman->run('inspect', 'freelancer'), qr/\Q$_\E/, 'no key in it')
+    for $s->all_keys;
+is(wait_for { says($box, 'freelancer') eq '200' }, 1, 'it talks to a model');
+is(says($id, 'freelancer'), 401, 'a neighbour with its token does not');
+
+$answer = $c->call('POST', "/containers/$data->{id}/snapshots",
+    json => { alias => 'before-ai-generation', expiry => 1 });
+is($answer->{status}, 200, 'a snapshot');
+
+my $snapshot = $answer->{json}{data}{snapshot};
+
+like($snapshot->{name}, qr/^snap-\d{8}-\d{6}\z/, 'its name');
+is($snapshot->{alias}, 'before-ai-generation', 'its alias');
+like($snapshot->{expires_at}, qr/^\d{4}-.*Z\z/, 'when it ends');
+is_deeply([map { $_->{name} } @{ $c->call('GET',
+    "/containers/$data->{id}/snapshots")->{json}{data}{snapshots} }],
+    [$snapshot->{name}], 'in the list');
+
+is($c->call('PATCH', "/containers/$data->{id}/snapshots/$snapshot->{name}"
+    . '/alias', json => { alias => 'good' })->{json}{data}{snapshot}{alias},
+    'good', 'another alias');
+
+$answer = $c->call('PATCH',
+    "/containers/$data->{id}/snapshots/$snapshot->{name}");
+is($answer->{status}, 200, 'restored');
+like($answer->{json}{data}{snapshot}{last_used_at}, qr/^\d{4}-/, 'when');
+
+my $again = $podman->run(qw(inspect -f {{.Id}} freelancer));
+
+isnt($again, $box, 'a container of the snapshot');
+like($podman->run(qw(inspect -f {{.Config.Env}} freelancer)),
+    qr/GREETING=hello/, 'with its variable');
+is($c->call('GET', "/containers/$data->{id}")->{json}{data}{status}, 'running',
+    'under the same id');
+is(wait_for { says($again, 'freelancer') eq '200' }, 1, 'it talks again');
+
+is($c->call('POST', "/containers/$data->{id}/pause")->{status}, 200, 'paused');
+is($c->call('POST', "/containers/$data->{id}/resume")->{status}, 200,
+    'resumed');
+is($c->call('POST', "/containers/$data->{id}/force-stop")->{status}, 200,
+    'stopped');
+is($c->call('POST', "/containers/$data->{id}/start")->{status}, 200, 'started');
+is(wait_for { says($again, 'freelancer') eq '200' }, 1, 'and talks');
+
+$answer = $c->call('PATCH', "/containers/$data->{id}",
+    json => { name => 'renamed-1' });
+is($answer->{status}, 200, 'renamed');
+is($podman->run(qw(inspect -f {{.Name}} renamed-1)) =~ s{^/}{}r, 'renamed-1',
+    'by the runtime too');
+is(wait_for { says($again, 'renamed-1') eq '200' }, 1, 'the new token lives');
+is(says($again, 'freelancer'), 401, 'the old one does not');
+
+is($c->call('DELETE', "/containers/$data->{id}/snapshots/$snapshot->{name}")
+    ->{json}{data}{snapshot_name}, $snapshot->{name}, 'the snapshot goes');
+is($c->call('PUT', "/containers/$data->{id}/snapshots/$snapshot->{name}")
+    ->{status}, 404, 'and cannot be restored');
+
+is($c->call('DELETE', "/containers/$data->{id}")->{status}, 200, 'deleted');
+is($podman->run(qw(inspect renamed-1)), undef, 'by the runtime too');
+is($c->call('GET', "/containers/$data->{id}")->{status}, 404, 'nothing is left');
+
+
+# what cannot be
+
+is($c->call('POST', "/projects/$project/containers", json => {
+    name => 'no-image' })->{status}, 400, 'without an image');
+is($c->call('POST', "/projects/$project/containers", json => {
+    name => 'bad-image', container_image => 'localhost/nothing:1' })->{status},
+    404, 'an image that is not there');
+is(find('bad-image')->{status}, 'failed', 'is said of it');
+ok(!find('bad-image')->{ai}, 'and it may not');
+
+$s->stop('podman', 'KILL');
+is($c->stop, 0, 'it ends');
+$s->finish;
