@@ -11,13 +11,15 @@
  * the labels hoody.snapshot.of (the registry's id) and hoody.snapshot.name.
  * Restoring replaces the container by a new one of that image with the same
  * configuration; the old one is put aside first and taken back where that
- * fails.
+ * fails.  The new one has the image by another tag, "hoody-restored:...", so
+ * that the snapshot can be deleted while it runs; that tag goes with it.
  */
 
 #include "http.h"
 #include "process.h"
 #include "runtime.h"
 
+#include <ctype.h>
 #include <hai_identity.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@
 #define LOOK_MS 10000L   /* for what only looks */
 #define CHANGE_MS 60000L /* for what changes something */
 #define REPO "hoody-snapshot"
+#define RESTORED "hoody-restored"
 #define ASIDE ".before-restore" /* a dot: no token can name it */
 #define PATH_SIZE 1024
 
@@ -459,10 +462,36 @@ static int dk_create(void *state, const struct hai_runtime_spec *spec,
     return rc;
 }
 
+/* The image of a container that was restored: nobody else's. */
+static void drop_image(struct state *s, const char *image) {
+    char path[PATH_SIZE] = API "/images/";
+    struct hai_runtime_error ignored;
+
+    if (strstr(image, RESTORED ":") != NULL
+        && hai_http_escape(path, sizeof(path), image))
+    {
+        request(s, "DELETE", path, NULL, CHANGE_MS, NULL, &ignored);
+    }
+}
+
 static int dk_remove(void *state, const char *name,
                      struct hai_runtime_error *e) {
-    return on_container(state, "DELETE", name, "?force=true&v=true", NULL,
-                        CHANGE_MS, NULL, e);
+    struct hai_instance one;
+    int rc;
+
+    if (dk_get(state, name, &one, e) != 0) {
+        return -1;
+    }
+
+    rc = on_container(state, "DELETE", name, "?force=true&v=true", NULL,
+                      CHANGE_MS, NULL, e);
+    if (rc == 0) {
+        drop_image(state, one.image);
+    }
+
+    hai_instance_free(&one);
+
+    return rc;
 }
 
 static int dk_rename(void *state, const char *name, const char *new_name,
@@ -501,6 +530,28 @@ static bool image_of(char *out, size_t size, const char *id,
     return n > 0 && (size_t) n < size;
 }
 
+/* Is it there under a snapshot's name?  Podman puts "localhost/" before. */
+static bool has_tag(const json_t *image, const char *id, const char *snapshot) {
+    const json_t *tags = json_object_get(image, "RepoTags"), *item;
+    char tag[192];
+    size_t i, n;
+
+    n = (size_t) snprintf(tag, sizeof(tag), REPO ":%.24s-%.100s", id, snapshot);
+
+    json_array_foreach(tags, i, item) {
+        const char *text = json_string_value(item);
+        size_t len = text != NULL ? strlen(text) : 0;
+
+        if (len >= n && strcmp(text + len - n, tag) == 0
+            && (len == n || text[len - n - 1] == '/'))
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
 static int dk_snapshot_list(void *state, const char *name, const char *id,
                             struct hai_runtime_snapshots *all,
                             struct hai_runtime_error *e) {
@@ -533,8 +584,9 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
         const char *snapshot = text_at(labels, "hoody.snapshot.name");
         const char *of = text_at(labels, "hoody.snapshot.of");
 
-        /* filters of labels match more than they say in some versions */
-        if (*snapshot == '\0' || strcmp(of, id) != 0) {
+        /* one that was deleted may still be the image of a container */
+        if (*snapshot == '\0' || strcmp(of, id) != 0
+            || !has_tag(item, id, snapshot)) {
             continue;
         }
 
@@ -615,6 +667,28 @@ static int dk_snapshot_delete(void *state, const char *name, const char *id,
     return request(state, "DELETE", path, NULL, CHANGE_MS, NULL, e);
 }
 
+/* Podman shows "RLIMIT_NOFILE" and takes "nofile" only. */
+static void name_limits(json_t *host) {
+    json_t *limits = json_object_get(host, "Ulimits"), *limit;
+    char name[32];
+    size_t i, n;
+
+    json_array_foreach(limits, i, limit) {
+        const char *was = text_at(limit, "Name");
+
+        if (strncmp(was, "RLIMIT_", 7) != 0 || strlen(was) >= sizeof(name)) {
+            continue;
+        }
+
+        for (n = 0; was[7 + n] != '\0'; n++) {
+            name[n] = (char) tolower((unsigned char) was[7 + n]);
+        }
+        name[n] = '\0';
+
+        json_object_set_new(limit, "Name", json_string(name));
+    }
+}
+
 /* The configuration of a container as one for a new one. */
 static json_t *again(const json_t *inspected, const char *image) {
     json_t *body = json_deep_copy(json_object_get(inspected, "Config"));
@@ -630,6 +704,8 @@ static json_t *again(const json_t *inspected, const char *image) {
         json_decref(endpoints);
         return NULL;
     }
+
+    name_limits(host);
 
     /* the host's name is made of the id of the old one */
     json_object_del(body, "Hostname");
@@ -658,31 +734,31 @@ static json_t *again(const json_t *inspected, const char *image) {
     return body;
 }
 
-static int dk_snapshot_restore(void *state, const char *name, const char *id,
-                               const char *snapshot,
-                               struct hai_runtime_error *e) {
-    struct state *s = state;
-    struct hai_runtime_error ignored;
-    char image[192] = REPO ":", aside[HAI_NAME_MAX + 32];
-    json_t *inspected, *body;
-    int rc;
+/* The snapshot's image by its other name. */
+static int tag_restored(struct state *s, const char *tag,
+                        struct hai_runtime_error *e) {
+    char path[PATH_SIZE] = API "/images/" REPO "%3A";
 
-    if (!image_of(image + strlen(image), sizeof(image) - strlen(image), id,
-                  snapshot))
+    if (!hai_http_escape(path, sizeof(path), tag)
+        || strlen(path) + sizeof("/tag?repo=" RESTORED) >= sizeof(path))
     {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    if (on_container(s, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
-        != 0) {
-        return -1;
+    strcat(path, "/tag?repo=" RESTORED);
+    if (!add_query(path, sizeof(path), "tag", tag)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    body = again(inspected, image);
-    json_decref(inspected);
-    if (body == NULL) {
-        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
-    }
+    return request(s, "POST", path, NULL, CHANGE_MS, NULL, e);
+}
+
+/* A new container under the name; the old one is back where that fails. */
+static int replace(struct state *s, const char *name, const json_t *body,
+                   struct hai_runtime_error *e) {
+    char aside[HAI_NAME_MAX + 32];
+    struct hai_runtime_error ignored;
+    int rc;
 
     snprintf(aside, sizeof(aside), "%.*s" ASIDE, HAI_NAME_MAX, name);
     atomic_fetch_add(&s->restoring, 1);
@@ -706,7 +782,48 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
     }
 
     atomic_fetch_sub(&s->restoring, 1);
+
+    return rc;
+}
+
+static int dk_snapshot_restore(void *state, const char *name, const char *id,
+                               const char *snapshot,
+                               struct hai_runtime_error *e) {
+    struct state *s = state;
+    char tag[160], image[192], *old;
+    json_t *inspected, *body;
+    int rc;
+
+    if (!image_of(tag, sizeof(tag), id, snapshot)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
+    }
+
+    if (on_container(s, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
+        != 0) {
+        return -1;
+    }
+
+    snprintf(image, sizeof(image), RESTORED ":%s", tag);
+    old = strdup(text_at(json_object_get(inspected, "Config"), "Image"));
+    body = again(inspected, image);
+    json_decref(inspected);
+
+    if (body == NULL || old == NULL) {
+        rc = hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    } else {
+        rc = tag_restored(s, tag, e);
+    }
+
+    if (rc == 0) {
+        rc = replace(s, name, body, e);
+    }
+
+    if (rc == 0 && strstr(old, image) == NULL) {
+        drop_image(s, old);
+    }
+
     json_decref(body);
+    free(old);
 
     return rc;
 }
