@@ -109,6 +109,18 @@ static int failed(long status, const json_t *reply,
     return hai_http_fail(status, reply, "error", e);
 }
 
+/* An operation that failed has only words. */
+static enum hai_runtime_failure kind_of(const char *why) {
+    if (strstr(why, "already") != NULL) {
+        return HAI_RUNTIME_CONFLICT;
+    }
+
+    return strstr(why, "not found") != NULL
+                   || strstr(why, "Image not provided") != NULL
+               ? HAI_RUNTIME_NOT_FOUND
+               : HAI_RUNTIME_REFUSED;
+}
+
 /* The runtime says yes at once and does it in the background: waits for it. */
 static int finish(struct state *s, const json_t *reply,
                   struct hai_runtime_error *e) {
@@ -135,16 +147,12 @@ static int finish(struct state *s, const json_t *reply,
 
     operation = json_object_get(done, "metadata");
     why = text_at(operation, "err");
+    if (*why == '\0') {
+        why = text_at(done, "error");
+    }
 
     if (json_integer_value(json_object_get(operation, "status_code")) != 200) {
-        bool there = strstr(why, "already") != NULL;
-        bool none = strstr(why, "not found") != NULL;
-
-        rc = hai_runtime_fail(e,
-                              there  ? HAI_RUNTIME_CONFLICT
-                              : none ? HAI_RUNTIME_NOT_FOUND
-                                     : HAI_RUNTIME_REFUSED,
-                              "%s",
+        rc = hai_runtime_fail(e, kind_of(why), "%s",
                               *why != '\0' ? why : "it did not end in time");
     }
 
