@@ -133,8 +133,10 @@ my $id;
         headers => ['If-Match', $version])), 412, 'changed meanwhile');
     is($c->call('GET', "/containers/$id")->{json}{data}{comment}, 'a',
         'nothing happened');
+    $c->{deep} = 1;
     is(code($c->call('PATCH', "/containers/$id", json => { comment => 'b' },
         headers => ['If-Match', 'x'])), 400, 'no version');
+    $c->{deep} = 0;
 }
 
 for my $operation (qw(stop start pause resume restart force-stop start)) {
@@ -155,6 +157,9 @@ for my $operation (qw(stop start pause resume restart force-stop start)) {
 
 
 # what is not right
+
+# addresses, numbers and control characters are more than a schema can say
+$c->{deep} = 1;
 
 for my $case ([{ name => 'ab' }, 'name'], [{ name => 'a b c' }, 'name'],
     [{ name => 'x' x 101 }, 'name'], [{ name => 5 }, 'name'],
@@ -181,6 +186,8 @@ for my $case ([{ name => 'ab' }, 'name'], [{ name => 'a b c' }, 'name'],
     like($answer->{json}{message}, qr/\Q$field\E/, "because of $field");
 }
 
+$c->{deep} = 0;
+
 is(code($c->call('POST', "/projects/$project/containers", body => '{"a":')),
     400, 'no JSON');
 is(code($c->call('POST', "/projects/$project/containers", body => '[]')), 400,
@@ -199,7 +206,7 @@ is(code(create(name => 'other-1', number => '7')), 409,
     'a number that is taken');
 is(code($c->call('GET', '/containers/xyz')), 400, 'no id');
 is(code($c->call('GET', '/containers/' . 'c' x 24)), 404, 'nobody\'s id');
-is(code($c->call('POST', '/projects/xyz/containers', json => {})), 400,
+is(code($c->call('POST', '/projects/xyz/containers', body => '{}')), 400,
     'no project');
 is(code($c->call('GET', "/containers/$id%2f..")), 400, 'an encoded slash');
 is(code($c->call('GET', "/containers/$id/snapshots")), 503,
@@ -386,6 +393,48 @@ is($s->ask('GET', '/api/v1/containers')->{status}, 404,
 }
 
 
+# every operation of the file, with what cannot be right
+
+for my $path (sort keys %{$c->openapi->{paths}}) {
+    my $operations = $c->openapi->{paths}{$path};
+
+    for my $method (sort keys %$operations) {
+        my $operation = $operations->{$method};
+        my $verb = uc $method;
+        my $body = $operation->{requestBody};
+        my %wrong = (name => 'no-snapshot', id => 'c' x 24, project => $other);
+        my $at = $path =~ s{^/api/v1}{}r =~ s/\{(\w+)\}/$wrong{$1}/gr;
+        my $name = $operation->{operationId};
+
+        next if $name eq 'health';
+
+        is(code($c->call($verb, $at, token => '')), 401, "$name: no token");
+        is(code($c->call($verb, $at, token => $write . 'x')), 401,
+            "$name: nearly a token");
+        is(code($c->call($verb, $at, token => $read)), 403,
+            "$name: a token that may only read")
+            if $operation->{'x-hoody-scope'} eq 'write';
+
+        if ($path =~ /\{id\}/) {
+            is(code($c->call($verb, $at =~ s/c{24}/C23/r)), 400,
+                "$name: no id");
+            is(code($c->call($verb, $at, $body ? (json => { alias => 'x' })
+                : ())), 404, "$name: nobody's id") if $name !~ /^(patch|update)C/;
+        }
+
+        if ($body) {
+            is(code($c->call($verb, $at, body => '{"x":', json => undef)), 400,
+                "$name: no JSON");
+            is(code($c->call($verb, $at, body => 'x=1', headers =>
+                ['Content-Type', 'application/x-www-form-urlencoded'])), 415,
+                "$name: a form");
+        }
+    }
+}
+
+$c->contract_ok;
+
+
 # Redis goes and comes back
 
 $s->stop('redis');
@@ -395,6 +444,7 @@ $s->redis;
 is(wait_for { code($c->call('GET', '/containers')) == 200 }, 1, 'back');
 
 is($c->stop, 0, 'it ends');
+envelope_ok($c->call('GET', '/containers'), 503, 'nobody answers');
 ok(!-e $c->{fcgi}, 'and takes its socket along');
 
 $s->finish;

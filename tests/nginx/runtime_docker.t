@@ -230,6 +230,7 @@ is($c->call('GET', "/containers/$data->{id}")->{status}, 404, 'nothing is left')
 
 # what cannot be
 
+$c->{deep} = 1;
 is($c->call('POST', "/projects/$project/containers", json => {
     name => 'no-image' })->{status}, 400, 'without an image');
 is($c->call('POST', "/projects/$project/containers", json => {
@@ -237,6 +238,23 @@ is($c->call('POST', "/projects/$project/containers", json => {
     404, 'an image that is not there');
 is(find('bad-image')->{status}, 'failed', 'is said of it');
 ok(!find('bad-image')->{ai}, 'and it may not');
+
+# what was not needed so far
+
+is($c->call('GET', '/containers')->{status}, 200, 'all');
+is($c->call('GET', "/projects/$project/containers")->{status}, 200,
+    'a project\'s');
+is($c->call('GET', '/audit')->{status}, 200, 'the audit');
+is($c->call('GET', '/ai/models')->{status}, 200, 'models');
+is($c->call('PUT', "/containers/$keep->{id}", json => { comment => 'x' })
+    ->{status}, 200, 'changed');
+is($c->call('POST', "/containers/$keep->{id}/$_")->{status}, 200, $_)
+    for qw(restart stop start);
+is($c->call('POST', "/containers/$keep->{id}/snapshots/")->{status}, 200,
+    'a snapshot without a name');
+is($c->call('PUT', "/containers/$keep->{id}/snapshots/none/alias",
+    json => { alias => 'x' })->{status}, 404, 'no such snapshot');
+$c->contract_ok(all => 1);
 
 $s->stop('podman', 'KILL');
 is($c->stop, 0, 'it ends');

@@ -13,9 +13,17 @@ package HoodyAI::Control;
 #
 # Without token => it is the uid of the test that counts (root's).
 # token => '' sends none from TCP, where no uid is known.
+#
+# Every call is held against fcgi-backend/control/openapi.json at the end:
+#
+#     $c->contract_ok;            # all => 1: and every operation was called
 
 use strict;
 use warnings;
+
+use IPC::Open2;
+use JSON::PP;
+use Test::More;
 
 use HoodyAI::System qw(slurp spew wait_for free_port);
 
@@ -135,9 +143,78 @@ sub call {
         to => defined $token ? "127.0.0.1:$self->{port}"
                              : "unix:$self->{socket}");
 
-    $answer->{json} //= eval { JSON::PP::decode_json($answer->{body}) };
+    $answer->{json} //= eval { decode_json($answer->{body}) };
+    $self->record($method, $path, $answer, $option{json});
 
     return $answer;
+}
+
+
+sub openapi {
+    my ($self) = @_;
+
+    return $self->{openapi} //= decode_json(slurp($self->{s}->root
+        . '/fcgi-backend/control/openapi.json'));
+}
+
+
+# The path of the file that this one is meant by; undef: none.
+sub template {
+    my ($self, $path) = @_;
+
+    $path =~ s{\?.*}{};
+    $path =~ s{/\z}{};
+
+    # a word before a name: .../start is an operation, not a snapshot
+    for my $known (sort { ($a =~ tr/{//) <=> ($b =~ tr/{//) }
+        keys %{$self->openapi->{paths}})
+    {
+        my $pattern = join '', map { /^\{/ ? '[^/]+' : quotemeta }
+            split /(\{\w+\})/, $known;
+
+        return $known if "/api/v1$path" =~ /\A$pattern\z/;
+    }
+
+    return undef;
+}
+
+
+sub record {
+    my ($self, $method, $path, $answer, $sent) = @_;
+    my $template = $self->template($path);
+
+    return if !defined $template || $method eq 'HEAD'
+        || !$self->openapi->{paths}{$template}{lc $method};
+
+    push @{$self->{calls}}, encode_json({ method => $method,
+        path => $template, status => 0 + ($answer->{status} // 0),
+        body => $answer->{json}, sent => $sent, deep => $self->{deep} // 0 });
+}
+
+
+sub contract_ok {
+    my ($self, %option) = @_;
+
+    # newer versions of jsonschema would like another way to find references
+    my $pid = open2(my $out, my $in, qw(python3 -W ignore::DeprecationWarning),
+        $self->{s}->root . '/tests/nginx/contract.py',
+        $self->{s}->root . '/fcgi-backend/control/openapi.json');
+
+    print $in "$_\n" for @{$self->{calls}};
+    close $in;
+
+    my @said = <$out>;
+
+    waitpid $pid, 0;
+    chomp @said;
+    is($?, 0, 'the contract can be checked');
+
+    my $seen = pop @said // '';
+    my @wrong = grep { $option{all} || !/was never called/ } @said;
+
+    like($seen, qr/^seen \d+ of/, "the contract: $seen");
+    is(scalar @wrong, 0, 'answers are what openapi.json says')
+        or diag join "\n", @wrong[0 .. ($#wrong < 20 ? $#wrong : 20)];
 }
 
 1;
