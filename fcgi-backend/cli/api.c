@@ -74,8 +74,8 @@ static char *find_token(const struct hai_api *api, const char *command,
         return from != NULL && *from != '\0' ? strdup(from) : NULL;
     }
 
-    text = hai_file_read(api->token_file, TOKEN_MAX, &len, error,
-                         sizeof(error));
+    text =
+        hai_file_read(api->token_file, TOKEN_MAX, &len, error, sizeof(error));
     if (text == NULL) {
         complain(command, "%s: %s", api->token_file, error);
         *bad = true;
@@ -98,8 +98,8 @@ bool hai_api_escape(char *path, size_t size, const char *text) {
         if (size - at < 4) {
             return false;
         }
-        at += (size_t) snprintf(path + at, size - at, plain ? "%c" : "%%%02X",
-                                c);
+        at +=
+            (size_t) snprintf(path + at, size - at, plain ? "%c" : "%%%02X", c);
     }
 
     return true;
@@ -169,10 +169,10 @@ static bool perform(const struct hai_api *api, const char *command, CURL *curl,
 /* Opens the envelope. */
 static json_t *data_of(const struct hai_api *api, const char *command,
                        long code, const struct answer *a, int *status) {
-    json_t *envelope = json_loadb(a->data != NULL ? a->data : "", a->len, 0,
-                                  NULL);
-    const char *message = json_string_value(
-        json_object_get(envelope, "message"));
+    json_t *envelope =
+        json_loadb(a->data != NULL ? a->data : "", a->len, 0, NULL);
+    const char *message =
+        json_string_value(json_object_get(envelope, "message"));
     json_t *data = json_object_get(envelope, "data");
 
     if (!json_is_object(envelope) || message == NULL) {
@@ -362,8 +362,8 @@ static int show_table(const struct hai_api *api, const json_t *list,
 
     for (i = 0; cells != NULL && widths != NULL && i <= rows; i++) {
         for (j = 0; j < n; j++) {
-            const json_t *value = json_object_get(json_array_get(list, i - 1),
-                                                  columns[j].member);
+            const json_t *value =
+                json_object_get(json_array_get(list, i - 1), columns[j].member);
             char *text = i == 0          ? strdup(columns[j].title)
                          : value == NULL ? strdup("-")
                                          : cell(value);
@@ -439,10 +439,9 @@ static void show_yaml(const json_t *value, int depth, bool in_list) {
 }
 
 int hai_api_show(const struct hai_api *api, json_t *data,
-                 const struct hai_column *columns, size_t n,
-                 const char *name) {
-    json_t *list = json_is_array(data) ? json_incref(data)
-                                       : json_pack("[O]", data);
+                 const struct hai_column *columns, size_t n, const char *name) {
+    json_t *list =
+        json_is_array(data) ? json_incref(data) : json_pack("[O]", data);
     int rc = HAI_CLI_OK;
     json_t *item;
     size_t i;

@@ -19,18 +19,36 @@ struct hai_api {
 };
 
 #define HAI_API_DEFAULT                                                        \
-    { .where = HAI_API_SOCKET, .output = "table" }
+    {                                                                          \
+        .where = HAI_API_SOCKET, .output = "table"                             \
+    }
 
 #define HAI_API_OPTIONS(api)                                                   \
-    {"api", HAI_OPT_STRING, &(api).where, "ADDRESS",                           \
-     "of the control API: a unix socket or a URL (" HAI_API_SOCKET ")", 0, 0,  \
+    {"api",                                                                    \
+     HAI_OPT_STRING,                                                           \
+     &(api).where,                                                             \
+     "ADDRESS",                                                                \
+     "of the control API: a unix socket or a URL (" HAI_API_SOCKET ")",        \
+     0,                                                                        \
+     0,                                                                        \
      0},                                                                       \
-        {"token-file", HAI_OPT_STRING, &(api).token_file, "FILE",              \
+        {"token-file",                                                         \
+         HAI_OPT_STRING,                                                       \
+         &(api).token_file,                                                    \
+         "FILE",                                                               \
          "with the token; else $HOODY_TOKEN; else, on the socket, who you "    \
          "are",                                                                \
-         0, 0, 0},                                                             \
-        {"output", HAI_OPT_STRING, &(api).output, "FORMAT",                    \
-         "table, json, yaml or name (table)", 0, 0, 'o'},                      \
+         0,                                                                    \
+         0,                                                                    \
+         0},                                                                   \
+        {"output",                                                             \
+         HAI_OPT_STRING,                                                       \
+         &(api).output,                                                        \
+         "FORMAT",                                                             \
+         "table, json, yaml or name (table)",                                  \
+         0,                                                                    \
+         0,                                                                    \
+         'o'},                                                                 \
     {                                                                          \
         "no-color", HAI_OPT_FLAG, &(api).no_color, NULL,                       \
             "plain text on a terminal too", 0, 0, 0                            \

@@ -27,6 +27,17 @@ enum hai_cli_status {
 int hai_cli_rules_check(int argc, char **argv);
 int hai_cli_rules_test(int argc, char **argv);
 int hai_cli_rules_status(int argc, char **argv);
+int hai_cli_containers_list(int argc, char **argv);
+int hai_cli_containers_get(int argc, char **argv);
+int hai_cli_containers_create(int argc, char **argv);
+int hai_cli_containers_update(int argc, char **argv);
+int hai_cli_containers_delete(int argc, char **argv);
+int hai_cli_containers_act(int argc, char **argv); /* argv[0] says what */
+int hai_cli_snapshots_list(int argc, char **argv);
+int hai_cli_snapshots_create(int argc, char **argv);
+int hai_cli_snapshots_restore(int argc, char **argv);
+int hai_cli_snapshots_delete(int argc, char **argv);
+int hai_cli_audit_log(int argc, char **argv);
 int hai_cli_tokens_create(int argc, char **argv);
 int hai_cli_tokens_list(int argc, char **argv);
 int hai_cli_tokens_delete(int argc, char **argv);
