@@ -3,7 +3,7 @@
 -- Writes the registry of the Hoody AI gateway: each function changes all keys
 -- of one container in one step, or nothing.  Redis 7.0 or later.
 --
--- Every function but the last three takes the same keys, all of one host:
+-- Most functions take the same keys, all of one host:
 --
 --   1 …:container:<name>      5 …:schema         8 …:index:version
 --   2 …:containers            6 …:index:owners   9 …:index:source:<name>
@@ -80,7 +80,7 @@ end
 
 -- Bytes of a caller in a message: short and printable.
 local function shown(text)
-    text = string.gsub(text, '[^%w%.:/_-]', '?')
+    text = string.gsub(text, '[^%w%.:/@_-]', '?')
     return string.sub(text, 1, 64)
 end
 
