@@ -610,10 +610,14 @@ local function clock()
 end
 
 
+-- Versions begin with the time of the first write, so that those of a registry
+-- that was emptied do not come again.
+local VERSION_DIGITS = 14
+
 local function version_of(hash)
     local version = hash and hash.version
 
-    if not version or not is_digits(version, 15) then
+    if not version or not is_digits(version, VERSION_DIGITS) then
         return '0'
     end
 
@@ -622,12 +626,13 @@ end
 
 
 -- The version after this one: more than all before, also where the counter
--- was lost or is behind.
+-- was lost or is behind.  What a plain writer made up counts only while there
+-- is room above it.
 local function next_version(keys, hash)
     local counter = call('GET', keys[8])
     local base
 
-    if counter and is_digits(counter, 15) then
+    if counter and is_digits(counter, VERSION_DIGITS) then
         base = tonumber(counter)
     else
         base = clock()
@@ -637,6 +642,10 @@ local function next_version(keys, hash)
 
     if had > base then
         base = had
+    end
+
+    if base + 1 >= 10 ^ VERSION_DIGITS then
+        base = clock()
     end
 
     return decimal(base + 1)
@@ -1449,7 +1458,9 @@ local function problems_of(keys, name, at)
             add('no_version', 'written by somebody else than the functions')
         end
 
-        if not is_digits(at.counter, 15) or less(at.counter, version) then
+        if not is_digits(at.counter, VERSION_DIGITS)
+           or less(at.counter, version)
+        then
             add('version_counter', 'is behind the version of this container')
         end
 
