@@ -1020,15 +1020,17 @@ local function ignored(hash)
 end
 
 
--- What every write begins with.  Returns the container as it is.
-local function begin(keys, n)
+-- What every write begins with.  Returns the container as it is.  An older
+-- layout is good enough for who only takes something away.
+local function begin(keys, n, takes_away)
     local name, new = named(keys, n)
 
     typed(keys, {})
 
     local schema = schema_of(keys, 5)
+    local known = tostring(SCHEMA)
 
-    if schema ~= tostring(SCHEMA) then
+    if schema ~= known and not (takes_away and less(schema, known)) then
         fail('SCHEMA', shown(schema))
     end
 
@@ -1259,7 +1261,7 @@ end
 
 
 local function switch(keys, args, op, command)
-    local name, hash = begin(keys, 9)
+    local name, hash = begin(keys, 9, command == 'SREM')
     local how, fields = parsed(args, OPTIONS)
 
     no_fields(fields)
@@ -1313,7 +1315,7 @@ end
 
 
 local function delete(keys, args)
-    local name, hash = begin(keys, 9)
+    local name, hash = begin(keys, 9, true)
     local how, fields = parsed(args, OPTIONS)
 
     no_fields(fields)

@@ -48,6 +48,17 @@ $s->cmd('FUNCTION', 'LOAD', slurp($s->root . '/redis-schema/hoody_ai.lua'));
 
 like($r->refusal('create', 'a', id => $a), qr/^SCHEMA 1\b/,
     'nothing is written to a registry of another layout');
+
+# what takes access away works before it is migrated as well
+$s->container('old');
+does('older layout: disable', 'ok', 'disable', 'old');
+is(members('ai:enabled'), '', 'AI is off');
+like($r->refusal('enable', 'old'), qr/^SCHEMA 1\b/, 'and not on');
+does('older layout: delete', 'ok', 'delete', 'old');
+$s->cmd('SET', $s->rkey('schema'), 3);
+like($r->refusal('delete', 'old'), qr/^SCHEMA 3\b/, 'a newer one: nothing');
+$s->cmd('FLUSHALL');
+
 is_deeply($r->schema('empty', 2), ['ok', 2, 1], 'an empty one is made');
 is_deeply($r->schema('empty', 2), ['ok', 2, 0], 'once');
 is_deeply($s->cmd('FCALL_RO', 'hoody_ai_version', 0), [1, 2],
