@@ -1359,7 +1359,8 @@ local function rename(keys, args)
         fail('NOTFOUND', name)
     end
 
-    if is_old(keys, how, false) then
+    -- nor does late news bring a name back that has gone since
+    if is_old(keys, how, false) or is_old({ [9] = keys[11] }, how, true) then
         return ignored(hash)
     end
 

@@ -471,6 +471,10 @@ $s->cmd('CONFIG', 'SET', 'maxmemory', 0);
         '@source_version' => 39);
     does('and of the new one', 'ignored', 'update', 'w', tags => 'old',
         '@source_version' => 39);
+    does('the new name has gone since', 'unchanged', 'delete', 'z',
+        '@source_version' => 50);
+    does('late news of a rename', 'ignored', 'rename', 'w', 'z',
+        '@source_version' => 45);
     does('the end', 'ok', 'delete', 'w');
 }
 
