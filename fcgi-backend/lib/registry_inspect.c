@@ -328,9 +328,8 @@ static int is_orphan(struct hai_registry_checker *check, const char *member,
 /* As people write it. */
 static void put_claim(const struct claim *claim, char *text, size_t size) {
     unsigned char bytes[16] = {0};
-    char address[INET6_ADDRSTRLEN];
+    char address[INET6_ADDRSTRLEN], byte[3] = "";
     size_t i, n = claim->text[0] == '4' ? 4 : 16;
-    unsigned value;
 
     if (claim->text[0] == 'i' || claim->text[0] == 'n'
         || claim->len != 1 + 2 * n + 4)
@@ -339,9 +338,8 @@ static void put_claim(const struct claim *claim, char *text, size_t size) {
         return;
     }
     for (i = 0; i < n; i++) {
-        if (sscanf(claim->text + 1 + 2 * i, "%2x", &value) == 1) {
-            bytes[i] = (unsigned char) value;
-        }
+        memcpy(byte, claim->text + 1 + 2 * i, 2);
+        bytes[i] = (unsigned char) strtoul(byte, NULL, 16);
     }
     if (inet_ntop(n == 4 ? AF_INET : AF_INET6, bytes, address, sizeof(address))
         == NULL)
