@@ -3,7 +3,7 @@
 -- Writes the registry of the Hoody AI gateway: each function changes all keys
 -- of one container in one step, or nothing.  Redis 7.0 or later.
 --
--- Every function but the last three takes the same keys, all of one host:
+-- Most functions take the same keys, all of one host:
 --
 --   1 …:container:<name>      5 …:schema         8 …:index:version
 --   2 …:containers            6 …:index:owners   9 …:index:source:<name>
@@ -80,7 +80,7 @@ end
 
 -- Bytes of a caller in a message: short and printable.
 local function shown(text)
-    text = string.gsub(text, '[^%w%.:/_-]', '?')
+    text = string.gsub(text, '[^%w%.:/@_-]', '?')
     return string.sub(text, 1, 64)
 end
 
@@ -610,10 +610,14 @@ local function clock()
 end
 
 
+-- Versions begin with the time of the first write, so that those of a registry
+-- that was emptied do not come again.
+local VERSION_DIGITS = 14
+
 local function version_of(hash)
     local version = hash and hash.version
 
-    if not version or not is_digits(version, 15) then
+    if not version or not is_digits(version, VERSION_DIGITS) then
         return '0'
     end
 
@@ -622,12 +626,13 @@ end
 
 
 -- The version after this one: more than all before, also where the counter
--- was lost or is behind.
+-- was lost or is behind.  What a plain writer made up counts only while there
+-- is room above it.
 local function next_version(keys, hash)
     local counter = call('GET', keys[8])
     local base
 
-    if counter and is_digits(counter, 15) then
+    if counter and is_digits(counter, VERSION_DIGITS) then
         base = tonumber(counter)
     else
         base = clock()
@@ -637,6 +642,10 @@ local function next_version(keys, hash)
 
     if had > base then
         base = had
+    end
+
+    if base + 1 >= 10 ^ VERSION_DIGITS then
+        base = clock()
     end
 
     return decimal(base + 1)
@@ -1011,15 +1020,17 @@ local function ignored(hash)
 end
 
 
--- What every write begins with.  Returns the container as it is.
-local function begin(keys, n)
+-- What every write begins with.  Returns the container as it is.  An older
+-- layout is good enough for who only takes something away.
+local function begin(keys, n, takes_away)
     local name, new = named(keys, n)
 
     typed(keys, {})
 
     local schema = schema_of(keys, 5)
+    local known = tostring(SCHEMA)
 
-    if schema ~= tostring(SCHEMA) then
+    if schema ~= known and not (takes_away and less(schema, known)) then
         fail('SCHEMA', shown(schema))
     end
 
@@ -1250,7 +1261,7 @@ end
 
 
 local function switch(keys, args, op, command)
-    local name, hash = begin(keys, 9)
+    local name, hash = begin(keys, 9, command == 'SREM')
     local how, fields = parsed(args, OPTIONS)
 
     no_fields(fields)
@@ -1304,7 +1315,7 @@ end
 
 
 local function delete(keys, args)
-    local name, hash = begin(keys, 9)
+    local name, hash = begin(keys, 9, true)
     local how, fields = parsed(args, OPTIONS)
 
     no_fields(fields)
@@ -1348,7 +1359,8 @@ local function rename(keys, args)
         fail('NOTFOUND', name)
     end
 
-    if is_old(keys, how, false) then
+    -- nor does late news bring a name back that has gone since
+    if is_old(keys, how, false) or is_old({ [9] = keys[11] }, how, true) then
         return ignored(hash)
     end
 
@@ -1449,7 +1461,9 @@ local function problems_of(keys, name, at)
             add('no_version', 'written by somebody else than the functions')
         end
 
-        if not is_digits(at.counter, 15) or less(at.counter, version) then
+        if not is_digits(at.counter, VERSION_DIGITS)
+           or less(at.counter, version)
+        then
             add('version_counter', 'is behind the version of this container')
         end
 

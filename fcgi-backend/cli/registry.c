@@ -169,8 +169,8 @@ int hai_cli_registry_migrate(int argc, char **argv) {
     const struct hai_program program = {
         "hoody-ai registry migrate", "[OPTION...]",
         "Brings the layout of the registry up to date.  It may be interrupted "
-        "and run again;\ngateways go on meanwhile, the functions refuse to "
-        "write until it is through.",
+        "and run again;\ngateways go on meanwhile, of the functions only "
+        "disable and delete do.",
         "Exit status: 0 it is up to date, 2 it could not be done.", options};
     const struct hai_registry_check_options how = {.progress = progress};
     struct hai_registry_writer w;

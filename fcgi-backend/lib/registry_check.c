@@ -325,14 +325,12 @@ int hai_registry_check(struct hai_registry_writer *w,
                        const struct hai_registry_check_options *options,
                        struct hai_registry_report *report, char *error,
                        size_t size) {
-    struct hai_registry_checker check = {.w = w,
-                                         .options = options,
-                                         .report = report,
-                                         .error = error,
-                                         .size = size};
+    struct hai_registry_checker check = {
+        .w = w, .options = options, .report = report, .size = size};
     size_t i;
     int rc;
 
+    check.error = error;
     memset(report, 0, sizeof(*report));
     report->schema = HAI_REGISTRY_SCHEMA;
     rc = hai_registry_collect_types(&check);

@@ -44,7 +44,7 @@ void hai_registry_report_free(struct hai_registry_report *report);
 /*
  * From an older layout to the current one: 1 when it was done, 0 when nothing
  * was to be done, -1 with a message.  May be interrupted and begun again; the
- * functions refuse to write until it is through.
+ * functions but disable and delete refuse to write until it is through.
  */
 int hai_registry_migrate(struct hai_registry_writer *w,
                          const struct hai_registry_check_options *options,

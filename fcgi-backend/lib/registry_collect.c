@@ -32,6 +32,7 @@ static const struct {
     {"events:retry:data", "hash", OTHERS},
     {"events:dead", "stream", OTHERS},
     {"events:seen", "zset", OTHERS},
+    {"audit", "stream", OTHERS},
     {"index:owners", "zset", INDEX},
     {"index:claims", "hash", INDEX},
     {"index:version", "string", COUNTER},
@@ -40,7 +41,7 @@ static const struct {
 #define N_KNOWN (sizeof(known) / sizeof(known[0]))
 
 /* What begins with these is looked at elsewhere, or is reserved. */
-static const char *const families[] = {"limit:", "usage:"};
+static const char *const families[] = {"limit:", "snapshots:", "usage:"};
 
 struct scan {
     const char *what;    /* is being read: for the progress */

@@ -92,24 +92,39 @@ static bool is_answer(const redisReply *reply) {
     return true;
 }
 
-/* The answers about n containers; NULL with a message. */
-static redisReply *receive(struct hai_registry_checker *check, size_t n) {
+/* About n containers. */
+static bool are_answers(const redisReply *reply, size_t n) {
+    size_t i;
+
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != n) {
+        return false;
+    }
+    for (i = 0; i < n; i++) {
+        if (!is_answer(reply->element[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* About one container, and another reply behind it. */
+static bool is_pair(const redisReply *reply, size_t n) {
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == n
+           && are_answers(reply->element[0], 1);
+}
+
+/* The reply, if it is what is wanted; NULL with a message. */
+static redisReply *receive(struct hai_registry_checker *check, size_t n,
+                           bool (*wanted)(const redisReply *reply, size_t n)) {
     struct hai_write_result result;
     void *data = NULL;
     redisReply *reply;
-    size_t i;
-    bool fine;
 
     if (redisGetReply(check->w->c, &data) != REDIS_OK) {
         data = NULL;
     }
     reply = data;
-    fine = reply != NULL && reply->type == REDIS_REPLY_ARRAY
-           && reply->elements == n;
-    for (i = 0; fine && i < n; i++) {
-        fine = is_answer(reply->element[i]);
-    }
-    if (!fine) {
+    if (reply == NULL || !wanted(reply, n)) {
         memset(&result, 0, sizeof(result));
         hai_registry_failed(check->w->c, reply, &result);
         snprintf(check->error, check->size, "%s", result.text);
@@ -198,7 +213,7 @@ int hai_registry_inspect(struct hai_registry_checker *check) {
             sent += n;
         }
         n = group_at(names, done);
-        reply = receive(check, n);
+        reply = receive(check, n, are_answers);
         if (reply == NULL) {
             return -1;
         }
@@ -219,39 +234,102 @@ int hai_registry_inspect(struct hai_registry_checker *check) {
     return 0;
 }
 
-/* Containers change while they are looked at, so that what two of them say is
- * confirmed by another look.  Does the container claim this now?  1, 0, -1 with a message. */
-static int claims_now(struct hai_registry_checker *check,
-                      const struct claim *claim) {
-    char name[HAI_NAME_MAX + 1], *const names[] = {name};
-    char *save = NULL, *word;
-    redisReply *reply;
-    int found = 0;
+static bool has_claim(const redisReply *answer, const struct claim *claim) {
+    const char *at = answer->element[1]->str;
 
-    snprintf(name, sizeof(name), "%s", claim->name);
-    if (send_inspect(check, names, 1) != 0) {
+    while (*at != '\0') {
+        size_t len = strcspn(at, " ");
+
+        if (len == claim->len && memcmp(at, claim->text, len) == 0) {
+            return true;
+        }
+        at += len;
+        at += strspn(at, " ");
+    }
+    return false;
+}
+
+/*
+ * Containers change while they are looked at, so that what two of them said
+ * is confirmed by a look at both at once.  1: both claim it; 0, or -1 with a
+ * message.
+ */
+static int both_claim(struct hai_registry_checker *check, const struct claim *a,
+                      const struct claim *b) {
+    char name[2][HAI_NAME_MAX + 1], *const names[2] = {name[0], name[1]};
+    redisReply *reply;
+    int rc;
+
+    snprintf(name[0], sizeof(name[0]), "%s", a->name);
+    snprintf(name[1], sizeof(name[1]), "%s", b->name);
+    if (send_inspect(check, names, 2) != 0) {
         return -1;
     }
-    reply = receive(check, 1);
+    reply = receive(check, 2, are_answers);
     if (reply == NULL) {
         return -1;
     }
-    for (word = strtok_r(reply->element[0]->element[1]->str, " ", &save);
-         word != NULL && !found; word = strtok_r(NULL, " ", &save))
-    {
-        found = strlen(word) == claim->len
-                && memcmp(word, claim->text, claim->len) == 0;
-    }
+    rc = has_claim(reply->element[0], a) && has_claim(reply->element[1], b);
     freeReplyObject(reply);
-    return found;
+    return rc;
+}
+
+/* Two replies that say that the commands were queued, and one before. */
+static int skip(struct hai_registry_checker *check, int n) {
+    void *reply = NULL;
+
+    while (n-- > 0) {
+        if (redisGetReply(check->w->c, &reply) != REDIS_OK || reply == NULL
+            || ((redisReply *) reply)->type != REDIS_REPLY_STATUS)
+        {
+            struct hai_write_result result = {0};
+
+            hai_registry_failed(check->w->c, reply, &result);
+            snprintf(check->error, check->size, "%s", result.text);
+            freeReplyObject(reply);
+            return -1;
+        }
+        freeReplyObject(reply);
+    }
+    return 0;
+}
+
+/* Is it in the index, and the container does not claim it?  At one moment. */
+static int is_orphan(struct hai_registry_checker *check, const char *member,
+                     const struct claim *claim) {
+    char name[HAI_NAME_MAX + 1], key[HAI_REGISTRY_KEY_SIZE];
+    char *const names[] = {name};
+    redisContext *c = check->w->c;
+    redisReply *reply;
+    int rc;
+
+    snprintf(name, sizeof(name), "%s", claim->name);
+    if (hai_registry_key(key, check->w->server, "index:owners") != 0
+        || redisAppendCommand(c, "MULTI") != REDIS_OK
+        || send_inspect(check, names, 1) != 0
+        || redisAppendCommand(c, "ZSCORE %s %s", key, member) != REDIS_OK
+        || redisAppendCommand(c, "EXEC") != REDIS_OK)
+    {
+        return hai_registry_no_memory(check);
+    }
+    if (skip(check, 3) != 0) {
+        return -1;
+    }
+    reply = receive(check, 2, is_pair);
+    if (reply == NULL) {
+        return -1;
+    }
+    rc = reply->element[1]->type != REDIS_REPLY_NIL
+         && !has_claim(reply->element[0]->element[0], claim);
+    freeReplyObject(reply);
+    return rc;
 }
 
 /* As people write it. */
 static void put_claim(const struct claim *claim, char *text, size_t size) {
     unsigned char bytes[16] = {0};
-    char address[INET6_ADDRSTRLEN];
+    char address[INET6_ADDRSTRLEN], byte[3] = "";
     size_t i, n = claim->text[0] == '4' ? 4 : 16;
-    unsigned value;
 
     if (claim->text[0] == 'i' || claim->text[0] == 'n'
         || claim->len != 1 + 2 * n + 4)
@@ -260,9 +338,8 @@ static void put_claim(const struct claim *claim, char *text, size_t size) {
         return;
     }
     for (i = 0; i < n; i++) {
-        if (sscanf(claim->text + 1 + 2 * i, "%2x", &value) == 1) {
-            bytes[i] = (unsigned char) value;
-        }
+        memcpy(byte, claim->text + 1 + 2 * i, 2);
+        bytes[i] = (unsigned char) strtoul(byte, NULL, 16);
     }
     if (inet_ntop(n == 4 ? AF_INET : AF_INET6, bytes, address, sizeof(address))
         == NULL)
@@ -307,11 +384,8 @@ static int twice(struct hai_registry_checker *check, const struct claim *a,
                        : b->text[0] == 'n' ? "duplicate_number"
                                            : "duplicate_address";
     char text[CLAIM_SIZE], detail[CLAIM_SIZE + 160];
-    int rc = claims_now(check, a);
+    int rc = both_claim(check, a, b);
 
-    if (rc == 1) {
-        rc = claims_now(check, b);
-    }
     if (rc != 1) {
         return rc;
     }
@@ -359,9 +433,9 @@ static int orphan(struct hai_registry_checker *check, const char *member) {
     int rc, len;
 
     split(member, &claim);
-    rc = claims_now(check, &claim);
-    if (rc != 0) {
-        return rc < 0 ? -1 : 0;
+    rc = is_orphan(check, member, &claim);
+    if (rc != 1) {
+        return rc;
     }
     len = snprintf(text, sizeof(text), "%s %.*s", claim.name,
                    (int) (claim.name - member - 1), member);

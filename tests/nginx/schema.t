@@ -91,8 +91,32 @@ $s->container('dev-env', addresses => '127.0.0.1');
 is($s->cmd('SCARD', $s->rkey('ai:enabled')), 1, 'control writes the registry');
 is(refused('SET', 'hoody:{other}:generation', 1), 'NOPERM',
     'control: not of another host');
-is(refused('SWAPDB', 0, 1), 'NOPERM', 'control: no SWAPDB');
-is(refused('FLUSHALL'), 'NOPERM', 'control: no FLUSHALL');
+
+# that the functions work with its rights, and only theirs, functions.t shows
+is(refused('FUNCTION', 'LIST'), '', 'control: may look at functions');
+
+for my $command (
+    ['SWAPDB', 0, 1],
+    ['FLUSHALL'],
+    ['FUNCTION', 'FLUSH'],
+    ['FUNCTION', 'DELETE', 'hoody_ai'],
+    ['EVAL', 'return 1', 0],
+    ['SET', $s->rkey('rules:epoch'), 1],
+    ['DEL', $s->rkey('usage:dev-env:2026-01-01')],
+    ['HSET', $s->rkey('usage:dev-env:2026-01-01'), 'a', 1],
+    ['ZADD', $s->rkey('limit:a'), 1, 'a'],
+    ['HSET', $s->rkey('events:retry:data'), 'a', 1],
+    ['XADD', $s->rkey('events:dead'), '*', 'a', 1],
+    ['XTRIM', $s->rkey('events'), 'MAXLEN', 0],
+    ['SUBSCRIBE', 'else'],
+    ['KEYS', '*'],
+    ['CLIENT', 'LIST'],
+    ['CONFIG', 'GET', 'dir'],
+    ['ACL', 'LIST'],
+    ['MIGRATE', '127.0.0.1', 1, 'a', 0, 1],
+) {
+    is(refused(@$command), 'NOPERM', "control: not @$command");
+}
 
 
 # the gateway

@@ -320,7 +320,7 @@ static void test_many(void **state) {
         assert_int_equal(hai_registry_receive(&w, &result), HAI_WRITE_OK);
         assert_true(result.changed);
     }
-    print_message("%zu containers created in %.2f s\n", n, seconds() - begun);
+    print_message("# %zu containers created in %.2f s\n", n, seconds() - begun);
 }
 
 /* Last: Redis is gone. */
