@@ -86,19 +86,33 @@ bool hai_fw_interface_valid(const char *s, size_t len);
 
 /* firewall_sets.c */
 
+/*
+ * A set of exact elements is a hash table, for packets as well as for changes.
+ * What has a range in it is in the one behind: a tree, or worse, and mostly
+ * empty.
+ */
 enum hai_fw_set {
-    HAI_FW_PORTS,   /* interfaces of containers */
-    HAI_FW_ANYMAC,  /* those without a registered MAC */
-    HAI_FW_PAIRS,   /* interface and MAC of those that have an address */
-    HAI_FW_IP4,     /* interface, MAC, address */
-    HAI_FW_ARP,     /* interface, MAC, sender's MAC, sender's address */
-    HAI_FW_IP6,     /* interface, MAC, address */
-    HAI_FW_ND,      /* interface, MAC, target of neighbour discovery */
-    HAI_FW_MACS,    /* of all containers */
-    HAI_FW_OWNED4,  /* addresses of all containers */
-    HAI_FW_OWNED6,  /* also the link-local ones */
+    HAI_FW_PORTS,  /* interfaces of containers */
+    HAI_FW_ANYMAC, /* those without a registered MAC */
+    HAI_FW_PAIRS,  /* interface and MAC of those that have an address */
+    HAI_FW_PAIRS_NET,
+    HAI_FW_IP4, /* interface, MAC, address */
+    HAI_FW_IP4_NET,
+    HAI_FW_ARP, /* interface, MAC, sender's MAC, sender's address */
+    HAI_FW_ARP_NET,
+    HAI_FW_IP6, /* interface, MAC, address */
+    HAI_FW_IP6_NET,
+    HAI_FW_ND, /* interface, MAC, target of neighbour discovery */
+    HAI_FW_ND_NET,
+    HAI_FW_MACS,   /* of all containers */
+    HAI_FW_OWNED4, /* addresses of all containers */
+    HAI_FW_OWNED4_NET,
+    HAI_FW_OWNED6, /* also the link-local ones */
+    HAI_FW_OWNED6_NET,
     HAI_FW_OWNEDND, /* the same as numbers */
+    HAI_FW_OWNEDND_NET,
     HAI_FW_ROUTED6, /* without the link-local ones */
+    HAI_FW_ROUTED6_NET,
     HAI_FW_SETS
 };
 

@@ -34,28 +34,34 @@ struct pins {
 static int add(struct hai_fw_sets *sets, enum hai_fw_set which,
                const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Adds an element; one with a range goes to the set behind. */
 static int add(struct hai_fw_sets *sets, enum hai_fw_set which,
                const char *format, ...) {
-    char text[ELEMENT_MAX];
+    char text[ELEMENT_MAX], **grown;
+    const char *name_end;
+    size_t size;
     va_list ap;
     int n;
 
-    if (sets->set[which].n == sets->set[which].size) {
-        size_t size = sets->set[which].size == 0 ? 64 : sets->set[which].n * 2;
-        void *grown =
-            realloc(sets->set[which].item, size * sizeof(*sets->set[0].item));
-
-        if (grown == NULL) {
-            return -1;
-        }
-        sets->set[which].item = grown;
-        sets->set[which].size = size;
-    }
     va_start(ap, format);
     n = vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
     if (n < 0 || (size_t) n >= sizeof(text)) {
         return -1;
+    }
+    /* an interface's name may have a "-" too */
+    name_end = strrchr(text, '"');
+    if (strpbrk(name_end != NULL ? name_end : text, "-/") != NULL) {
+        which = (enum hai_fw_set)(which + 1);
+    }
+    if (sets->set[which].n == sets->set[which].size) {
+        size = sets->set[which].size == 0 ? 64 : sets->set[which].size * 2;
+        grown = realloc(sets->set[which].item, size * sizeof(*grown));
+        if (grown == NULL) {
+            return -1;
+        }
+        sets->set[which].item = grown;
+        sets->set[which].size = size;
     }
     sets->set[which].item[sets->set[which].n] = strdup(text);
     if (sets->set[which].item[sets->set[which].n] == NULL) {

@@ -10,6 +10,10 @@
 static const char *const family[TABLES] = {"bridge", "inet"};
 
 /* Which table has which set, under which name and of which type. */
+#define PAIR(set, name, type, bridge, inet)                                    \
+    [set] = {name, type, {bridge, inet}},                                      \
+    [set + 1] = {name "_net", type "; flags interval", {bridge, inet}}
+
 static const struct {
     const char *name;
     const char *type;
@@ -17,36 +21,31 @@ static const struct {
 } set[HAI_FW_SETS] = {
     [HAI_FW_PORTS] = {"ports", "type ifname", {true, true}},
     [HAI_FW_ANYMAC] = {"anymac", "type ifname", {true, false}},
-    [HAI_FW_PAIRS] = {"pairs",
-                      "type ifname . ether_addr; flags interval",
-                      {true, true}},
-    [HAI_FW_IP4] = {"pin4",
-                    "type ifname . ether_addr . ipv4_addr; flags interval",
-                    {true, true}},
-    [HAI_FW_ARP] = {"pinarp",
-                    "type ifname . ether_addr . ether_addr . ipv4_addr; "
-                    "flags interval",
-                    {true, false}},
-    [HAI_FW_IP6] = {"pin6",
-                    "type ifname . ether_addr . ipv6_addr; flags interval",
-                    {true, true}},
-    [HAI_FW_ND] = {"pinnd",
-                   "typeof iifname . ether saddr . @th,64,128; flags interval",
-                   {true, true}},
     [HAI_FW_MACS] = {"macs", "type ether_addr", {true, false}},
-    [HAI_FW_OWNED4] = {"owned4",
-                       "type ipv4_addr; flags interval",
-                       {true, true}},
-    [HAI_FW_OWNED6] = {"owned6",
-                       "type ipv6_addr; flags interval",
-                       {true, false}},
-    [HAI_FW_OWNEDND] = {"ownednd",
-                        "typeof @th,64,128; flags interval",
-                        {true, false}},
-    [HAI_FW_ROUTED6] = {"routed6",
-                        "type ipv6_addr; flags interval",
-                        {false, true}},
+    PAIR(HAI_FW_PAIRS, "pairs", "type ifname . ether_addr", true, true),
+    PAIR(HAI_FW_IP4, "pin4", "type ifname . ether_addr . ipv4_addr", true,
+         true),
+    PAIR(HAI_FW_ARP, "pinarp",
+         "type ifname . ether_addr . ether_addr . ipv4_addr", true, false),
+    PAIR(HAI_FW_IP6, "pin6", "type ifname . ether_addr . ipv6_addr", true,
+         true),
+    PAIR(HAI_FW_ND, "pinnd", "typeof iifname . ether saddr . @th,64,128", true,
+         true),
+    PAIR(HAI_FW_OWNED4, "owned4", "type ipv4_addr", true, true),
+    PAIR(HAI_FW_OWNED6, "owned6", "type ipv6_addr", true, false),
+    PAIR(HAI_FW_OWNEDND, "ownednd", "typeof @th,64,128", true, false),
+    PAIR(HAI_FW_ROUTED6, "routed6", "type ipv6_addr", false, true),
 };
+
+/* Rules as they are read, one a line. */
+/* clang-format off */
+
+/* A rule, and the same for the set of ranges. */
+#define BOTH(match, set, verdict)                                              \
+    "        " match " @" set " " verdict "\n"                                 \
+    "        " match " @" set "_net " verdict "\n"
+
+#define ND_TARGET "iifname . ether saddr . @th,64,128"
 
 /*
  * Neighbour discovery is where IPv6 says who has an address: the target of an
@@ -55,20 +54,25 @@ static const struct {
  */
 #define PINNED_IP6                                                             \
     "        icmpv6 type { nd-router-advert, nd-redirect } counter drop\n"     \
-    "        icmpv6 type nd-neighbor-advert "                                  \
-    "iifname . ether saddr . @th,64,128 != @pinnd counter drop\n"              \
-    "        ip6 saddr :: icmpv6 type nd-neighbor-solicit "                    \
-    "iifname . ether saddr . @th,64,128 @pinnd accept\n"                       \
-    "        ip6 saddr :: icmpv6 type { mld-listener-report, "                 \
-    "mld-listener-done, mld2-listener-report } "                               \
-    "iifname . ether saddr @pairs accept\n"                                    \
-    "        iifname . ether saddr . ip6 saddr @pin6 accept\n"
+    "        icmpv6 type nd-neighbor-advert jump advert\n"                     \
+    BOTH("ip6 saddr :: icmpv6 type nd-neighbor-solicit " ND_TARGET,            \
+         "pinnd", "accept")                                                    \
+    BOTH("ip6 saddr :: icmpv6 type { mld-listener-report, "                    \
+         "mld-listener-done, mld2-listener-report } "                          \
+         "iifname . ether saddr", "pairs", "accept")                           \
+    BOTH("iifname . ether saddr . ip6 saddr", "pin6", "accept")
 
 /* A question to a DHCP server has no source yet. */
 #define PINNED_DHCP                                                            \
-    "        ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 "          \
-    "udp dport 67 iifname . ether saddr @pairs accept\n"                       \
+    BOTH("ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 "             \
+         "udp dport 67 iifname . ether saddr", "pairs", "accept")              \
     "        counter drop\n"
+
+#define ADVERT                                                                 \
+    "    chain advert {\n"                                                     \
+    BOTH(ND_TARGET, "pinnd", "return")                                         \
+    "        counter drop\n"                                                   \
+    "    }\n"
 
 /*
  * Linux takes a VLAN tag into the packet's metadata before a bridge sees it,
@@ -80,6 +84,7 @@ static const struct {
 #define TAGGED "ether type { 8021q, 8021ad } "
 
 static const char bridge_chains[] =
+    ADVERT
     "    chain prerouting {\n"
     "        type filter hook prerouting priority -300; policy accept;\n"
     "        iifname @ports jump pinned\n"
@@ -88,33 +93,43 @@ static const char bridge_chains[] =
     "    chain pinned {\n"
     "        " TAGGED "counter drop\n"
     "        iifname @anymac ether saddr @macs counter drop\n"
-    "        iifname . ether saddr . ip saddr @pin4 accept\n"
-    "        iifname . ether saddr . arp saddr ether . arp saddr ip @pinarp "
-    "accept\n" PINNED_IP6 PINNED_DHCP "    }\n"
+    BOTH("iifname . ether saddr . ip saddr", "pin4", "accept")
+    BOTH("iifname . ether saddr . arp saddr ether . arp saddr ip", "pinarp",
+         "accept")
+    PINNED_IP6
+    PINNED_DHCP
+    "    }\n"
     "    chain others {\n"
     "        ether saddr @macs counter drop\n"
     "        " TAGGED "@ll,112,16 & 0x0fff == 0 "
     "meta protocol { 8021q, 8021ad } counter drop\n"
-    "        meta protocol ip ip saddr @owned4 counter drop\n"
-    "        meta protocol arp arp saddr ip @owned4 counter drop\n"
-    "        meta protocol ip6 icmpv6 type nd-neighbor-advert "
-    "@th,64,128 @ownednd counter drop\n"
-    "        meta protocol ip6 ip6 saddr :: icmpv6 type nd-neighbor-solicit "
-    "@th,64,128 @ownednd counter drop\n"
-    "        meta protocol ip6 ip6 saddr @owned6 counter drop\n"
+    BOTH("meta protocol ip ip saddr", "owned4", "counter drop")
+    BOTH("meta protocol arp arp saddr ip", "owned4", "counter drop")
+    BOTH("meta protocol ip6 icmpv6 type nd-neighbor-advert @th,64,128",
+         "ownednd", "counter drop")
+    BOTH("meta protocol ip6 ip6 saddr :: icmpv6 type nd-neighbor-solicit "
+         "@th,64,128", "ownednd", "counter drop")
+    BOTH("meta protocol ip6 ip6 saddr", "owned6", "counter drop")
     "    }\n";
 
 static const char inet_chains[] =
+    ADVERT
     "    chain prerouting {\n"
     "        type filter hook prerouting priority -300; policy accept;\n"
     "        iifname \"lo\" accept\n"
     "        iifname @ports jump pinned\n"
     "        ip saddr @owned4 fib saddr . iif oif 0 counter drop\n"
+    "        ip saddr @owned4_net fib saddr . iif oif 0 counter drop\n"
     "        ip6 saddr @routed6 fib saddr . iif oif 0 counter drop\n"
+    "        ip6 saddr @routed6_net fib saddr . iif oif 0 counter drop\n"
     "    }\n"
     "    chain pinned {\n"
-    "        iifname . ether saddr . ip saddr @pin4 accept\n" PINNED_IP6
-        PINNED_DHCP "    }\n";
+    BOTH("iifname . ether saddr . ip saddr", "pin4", "accept")
+    PINNED_IP6
+    PINNED_DHCP
+    "    }\n";
+
+/* clang-format on */
 
 static void put_set(FILE *out, const struct hai_fw_sets *sets,
                     enum hai_fw_set i) {

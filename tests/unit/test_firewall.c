@@ -1,4 +1,7 @@
-/* SOURCES: fcgi-backend/cli/firewall_registry.c fcgi-backend/cli/firewall_sets.c fcgi-backend/cli/firewall_text.c fcgi-backend/lib/redis.c fcgi-backend/lib/file.c common/hai_identity.c */
+/* SOURCES: fcgi-backend/cli/firewall_registry.c */
+/* SOURCES: fcgi-backend/cli/firewall_sets.c fcgi-backend/cli/firewall_text.c */
+/* SOURCES: fcgi-backend/lib/redis.c fcgi-backend/lib/file.c */
+/* SOURCES: common/hai_identity.c */
 /* LIBS: -lcmocka -lhiredis */
 /* CFLAGS: -Ifcgi-backend */
 
@@ -61,15 +64,19 @@ static void build(struct hai_fw_sets *sets, struct hai_fw_registry *r) {
     assert_int_equal(hai_fw_sets_build(sets, r, &host, warn), 0);
 }
 
-/* The elements of a set in one line. */
+/* The elements of a set in one line, and those of the one of ranges. */
 static const char *line(const struct hai_fw_sets *sets, enum hai_fw_set s) {
     static char text[8192];
+    bool pair = s != HAI_FW_PORTS && s != HAI_FW_ANYMAC && s != HAI_FW_MACS
+                && s + 1 < HAI_FW_SETS;
     size_t n = 0;
 
     text[0] = '\0';
-    for (size_t i = 0; i < sets->set[s].n; i++) {
-        n += (size_t) snprintf(text + n, sizeof(text) - n, "%s%s",
-                               i > 0 ? ", " : "", sets->set[s].item[i]);
+    for (int j = 0; j <= pair; j++) {
+        for (size_t i = 0; i < sets->set[s + j].n; i++) {
+            n += (size_t) snprintf(text + n, sizeof(text) - n, "%s%s",
+                                   n > 0 ? ", " : "", sets->set[s + j].item[i]);
+        }
     }
     return text;
 }
@@ -158,17 +165,17 @@ static void test_overlap(void **state) {
         NULL);
     build(&sets, &r);
     assert_string_equal(line(&sets, HAI_FW_IP4),
+                        "\"v\" . 02:00:00:00:00:02 . 10.0.0.7, "
                         "\"v\" . 02:00:00:00:00:01 . 10.0.0.0/24, "
                         "\"v\" . 02:00:00:00:00:01 . 10.0.1.0/24, "
-                        "\"v\" . 02:00:00:00:00:02 . 10.0.0.128/25, "
-                        "\"v\" . 02:00:00:00:00:02 . 10.0.0.7");
+                        "\"v\" . 02:00:00:00:00:02 . 10.0.0.128/25");
     assert_string_equal(line(&sets, HAI_FW_OWNED4), "10.0.0.0/24, 10.0.1.0/24");
     assert_string_equal(
         line(&sets, HAI_FW_ND),
-        "\"w\" . 02:00:00:00:00:03 . "
-        "0x20010db8000000000000000000000000-0x20010db800000000ffffffffffffffff"
-        ", \"w\" . 02:00:00:00:00:03 . 0xfe800000000000000000000000000001, "
-        "\"w\" . 02:00:00:00:00:03 . 0xfe80000000000000000000fffe000003");
+        "\"w\" . 02:00:00:00:00:03 . 0xfe800000000000000000000000000001, "
+        "\"w\" . 02:00:00:00:00:03 . 0xfe80000000000000000000fffe000003, "
+        "\"w\" . 02:00:00:00:00:03 . 0x20010db8000000000000000000000000-"
+        "0x20010db800000000ffffffffffffffff");
     assert_string_equal(line(&sets, HAI_FW_ROUTED6), "2001:db8::/64");
     hai_fw_sets_free(&sets);
     hai_fw_registry_free(&r);
@@ -188,8 +195,8 @@ static void test_any_mac(void **state) {
     assert_int_equal(warnings, 1);
     assert_string_equal(line(&sets, HAI_FW_ANYMAC), "\"v\"");
     assert_string_equal(line(&sets, HAI_FW_IP4),
-                        "\"v\" . 00:00:00:00:00:00-ff:ff:ff:ff:ff:ff . "
-                        "10.0.0.1, \"w\" . 02:00:00:00:00:01 . 10.0.0.3");
+                        "\"w\" . 02:00:00:00:00:01 . 10.0.0.3, \"v\" . "
+                        "00:00:00:00:00:00-ff:ff:ff:ff:ff:ff . 10.0.0.1");
     assert_string_equal(line(&sets, HAI_FW_OWNED4),
                         "10.0.0.1, 10.0.0.2, 10.0.0.3");
     hai_fw_sets_free(&sets);
