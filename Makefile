@@ -49,7 +49,7 @@ hoody-ai-sample-provider_DIR = fcgi-backend/sample-provider
 hoody-ai-sample-provider_LIBS = -ljansson -lssl -lcrypto
 
 hoody-ai_DIR = fcgi-backend/cli
-hoody-ai_LIBS = -ljansson -lcrypto -lpthread
+hoody-ai_LIBS = -lcurl -ljansson -lhiredis -lcrypto -lpthread
 
 hoody-ai-rules_DIR = fcgi-backend/rules
 hoody-ai-rules_LIBS = -lfcgi -ljansson -lhiredis -lcrypto -lpthread
