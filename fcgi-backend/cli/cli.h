@@ -28,6 +28,7 @@ int hai_cli_rules_check(int argc, char **argv);
 int hai_cli_rules_test(int argc, char **argv);
 int hai_cli_rules_status(int argc, char **argv);
 int hai_cli_why(int argc, char **argv);
+int hai_cli_doctor(int argc, char **argv);
 
 /* Sets *json for "json", clears it for "text"; -1 after a message. */
 int hai_cli_format(const char *program, const char *value, bool *json);

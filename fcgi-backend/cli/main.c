@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"rules", "status", "what has the rule engine loaded?",
      hai_cli_rules_status},
     {"why", NULL, "what is a request answered, and why?", hai_cli_why},
+    {"doctor", NULL, "is everything as it should be?", hai_cli_doctor},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
