@@ -432,8 +432,11 @@ ngx_http_hoody_ai_status_text(ngx_http_hoody_ai_status_t *st)
 
     ngx_http_hoody_ai_head(st, "build_info", "gauge",
                            "The module's version; always 1.");
-    ngx_http_hoody_ai_status_put(st, "hoody_ai_build_info{version=\"%s\"} 1\n",
-                                 NGX_HTTP_HOODY_AI_VERSION);
+
+    /* one literal: "hoody-ai doctor" reads the version out of the file */
+
+    ngx_http_hoody_ai_status_put(st, "hoody_ai_build_info{version=\""
+                                 NGX_HTTP_HOODY_AI_VERSION "\"} 1\n");
 
     ngx_http_hoody_ai_head(st, "zone_created_timestamp_seconds", "gauge",
                            "When all counters were zero.");

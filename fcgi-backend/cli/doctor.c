@@ -37,6 +37,7 @@ static const struct hai_check checks[] = {
     {"tls.config", NULL, hai_doctor_tls_config},
     {"tls.online", NULL, hai_doctor_tls_online},
     {"redis.reachable", NULL, hai_doctor_redis_reachable},
+    {"redis.socket", "redis.reachable", hai_doctor_redis_socket},
     {"redis.version", "redis.reachable", hai_doctor_redis_version},
     {"redis.acl", "redis.reachable", hai_doctor_redis_acl},
     {"redis.memory", "redis.reachable", hai_doctor_redis_memory},
@@ -48,6 +49,7 @@ static const struct hai_check checks[] = {
     {"registry", "redis.reachable", hai_doctor_registry},
     {"gateway", NULL, hai_doctor_gateway},
     {"rules.engine", NULL, hai_doctor_rules_engine},
+    {"rules.socket", "rules.engine", hai_doctor_rules_socket},
     {"events.worker", "redis.reachable", hai_doctor_events_worker},
     {"host.clock", NULL, hai_doctor_clock},
     {"host.firewall", NULL, hai_doctor_firewall},
@@ -218,8 +220,8 @@ static void examine(const struct hai_doctor *d, const struct hai_check *check,
     if (pid > 0) {
         kill(-pid, SIGKILL); /* with what it has started */
         kill(pid, SIGKILL);
-        for (i = 0; i < 100 && waitpid(pid, NULL, WNOHANG) == 0; i++) {
-            poll(NULL, 0, 5); /* one that cannot be killed is left behind */
+        for (i = 0; i < 500 && waitpid(pid, NULL, WNOHANG) == 0; i++) {
+            poll(NULL, 0, 1); /* one that cannot be killed is left behind */
         }
     }
     if (rc != 0) {

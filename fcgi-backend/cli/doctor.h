@@ -77,6 +77,14 @@ const struct hai_nginx_node *hai_doctor_upstream(const struct hai_doctor *d,
 /* Does anything listen on a unix socket that kernel identity is needed for? */
 bool hai_doctor_unix_listener(const struct hai_doctor *d);
 
+/* The user that nginx' workers run as. */
+void hai_doctor_user(const struct hai_doctor *d, char *to, size_t size);
+
+/* Says whether workers may use this unix socket: the process, which is a
+ * check's own, becomes their user. */
+void hai_doctor_may_use(const struct hai_doctor *d, const char *path,
+                        struct hai_finding *f);
+
 /* The process id of nginx' master, 0: none that can be seen. */
 pid_t hai_doctor_master(const struct hai_doctor *d);
 
@@ -102,6 +110,7 @@ void hai_doctor_tls_online(const struct hai_doctor *, struct hai_finding *);
 /* doctor_redis.c */
 void hai_doctor_redis_reachable(const struct hai_doctor *,
                                 struct hai_finding *);
+void hai_doctor_redis_socket(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_redis_version(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_redis_memory(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_redis_persistence(const struct hai_doctor *,
@@ -122,6 +131,7 @@ void hai_doctor_secrets(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_passwords(const struct hai_doctor *, struct hai_finding *);
 
 /* doctor_programs.c */
+void hai_doctor_rules_socket(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_rules_engine(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_events_worker(const struct hai_doctor *, struct hai_finding *);
 void hai_doctor_gateway(const struct hai_doctor *, struct hai_finding *);

@@ -3,11 +3,14 @@
 #include "doctor.h"
 
 #include "lib/file.h"
+#include "lib/service.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int hai_doctor_built_with(const struct hai_doctor *d, const char *argument,
                           char *to, size_t size) {
@@ -94,6 +97,37 @@ bool hai_doctor_unix_listener(const struct hai_doctor *d) {
         }
     }
     return false;
+}
+
+void hai_doctor_user(const struct hai_doctor *d, char *to, size_t size) {
+    if (d->tree != NULL && *hai_nginx_value(d->tree, "user") != '\0') {
+        snprintf(to, size, "%s", hai_nginx_value(d->tree, "user"));
+    } else if (hai_doctor_built_with(d, "--user=", to, size) != 0) {
+        snprintf(to, size, "nobody");
+    }
+}
+
+void hai_doctor_may_use(const struct hai_doctor *d, const char *path,
+                        struct hai_finding *f) {
+    char user[128], error[256];
+
+    hai_doctor_user(d, user, sizeof(user));
+    if (geteuid() != 0) {
+        hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL,
+                       "what %s may do is for root to see", user);
+    } else if (hai_service_user(user, error, sizeof(error)) != 0) {
+        hai_doctor_say(f, HAI_DOCTOR_FAIL,
+                       "Name one that there is with the directive \"user\".",
+                       "%s", error);
+    } else if (access(path, R_OK | W_OK) != 0) {
+        hai_doctor_say(f, HAI_DOCTOR_FAIL,
+                       "Put nginx' user into the group of the socket "
+                       "(usermod -aG), and restart nginx.",
+                       "workers run as %s, who may not use %s: %s", user, path,
+                       strerror(errno));
+    } else {
+        hai_doctor_say(f, HAI_DOCTOR_OK, NULL, "%s may use %s", user, path);
+    }
 }
 
 pid_t hai_doctor_master(const struct hai_doctor *d) {

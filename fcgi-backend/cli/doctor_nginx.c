@@ -210,17 +210,14 @@ void hai_doctor_nginx_module(const struct hai_doctor *d,
 }
 
 void hai_doctor_nginx_user(const struct hai_doctor *d, struct hai_finding *f) {
-    char user[128] = "nobody";
+    char user[128];
 
-    (void) hai_doctor_built_with(d, "--user=", user, sizeof(user));
     if (d->tree == NULL) {
         hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL, "no configuration: %s",
                        d->conf_error);
         return;
     }
-    if (*hai_nginx_value(d->tree, "user") != '\0') {
-        snprintf(user, sizeof(user), "%s", hai_nginx_value(d->tree, "user"));
-    }
+    hai_doctor_user(d, user, sizeof(user));
     if (strcmp(user, "root") == 0) {
         hai_doctor_say(f, HAI_DOCTOR_FAIL,
                        "Name another one with the directive \"user\".",

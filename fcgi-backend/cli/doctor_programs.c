@@ -46,6 +46,39 @@ static const char *find_socket(const struct hai_doctor *d, const char *uri) {
     return *to != '\0' ? to : HAI_CLI_ENGINE_SOCKET;
 }
 
+/* The engine's address; NULL after it has said that there is none. */
+static const char *engine_address(const struct hai_doctor *d,
+                                  struct hai_finding *f) {
+    const struct hai_nginx_node *rules = find_rules(d);
+
+    if (d->rules_socket != NULL) {
+        return d->rules_socket;
+    }
+    if (rules == NULL) {
+        hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL, "hoody_ai_rules is not used");
+        return NULL;
+    }
+    return find_socket(d, rules->word[1]);
+}
+
+void hai_doctor_rules_socket(const struct hai_doctor *d,
+                             struct hai_finding *f) {
+    const char *address = engine_address(d, f);
+
+    if (address == NULL) {
+        return;
+    }
+    if (strncmp(address, "unix:", 5) == 0) {
+        address += 5;
+    }
+    if (*address != '/') {
+        hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL,
+                       "the engine is not at a unix socket");
+    } else {
+        hai_doctor_may_use(d, address, f);
+    }
+}
+
 /* The epoch in Redis, "" where there is none. */
 static void read_epoch(const struct hai_doctor *d, char *to, size_t size,
                        struct hai_finding *f) {
@@ -92,25 +125,20 @@ static void judge_engine(const struct hai_doctor *d, json_t *status,
 
 void hai_doctor_rules_engine(const struct hai_doctor *d,
                              struct hai_finding *f) {
-    const struct hai_nginx_node *rules = find_rules(d);
-    const char *socket = d->rules_socket;
+    const char *address = engine_address(d, f);
     char error[256];
     json_t *status;
 
-    if (rules == NULL && socket == NULL) {
-        hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL, "hoody_ai_rules is not used");
+    if (address == NULL) {
         return;
     }
-    if (socket == NULL) {
-        socket = find_socket(d, rules->word[1]);
-    }
-    status = hai_cli_engine_status(socket, (int) (d->timeout_ms * 9 / 10),
+    status = hai_cli_engine_status(address, (int) (d->timeout_ms * 9 / 10),
                                    error, sizeof(error));
     if (status == NULL) {
         hai_doctor_say(f, HAI_DOCTOR_FAIL,
                        "Start it: systemctl start hoody-ai-rules.socket "
                        "hoody-ai-rules.service",
-                       "the rule engine at %s: %s", socket, error);
+                       "the rule engine at %s: %s", address, error);
         return;
     }
     judge_engine(d, status, f);

@@ -5,7 +5,6 @@
 
 #include "lib/registry.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +30,16 @@ void hai_doctor_redis_reachable(const struct hai_doctor *d,
                            conf->port);
         }
         redisFree(c);
+    }
+}
+
+void hai_doctor_redis_socket(const struct hai_doctor *d,
+                             struct hai_finding *f) {
+    if (d->registry.conf.path == NULL) {
+        hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL,
+                       "Redis is not at a unix socket");
+    } else {
+        hai_doctor_may_use(d, d->registry.conf.path, f);
     }
 }
 
