@@ -216,7 +216,7 @@ void hai_doctor_events_worker(const struct hai_doctor *d,
     redisFree(c);
 }
 
-static void judge_worker(const struct hai_doctor *d, json_t *worker,
+static void judge_worker(json_t *worker, json_int_t max_stale,
                          struct hai_finding *f) {
     json_int_t age = json_integer_value(json_object_get(worker, "age_ms"));
     json_int_t number = json_integer_value(json_object_get(worker, "worker"));
@@ -227,7 +227,7 @@ static void judge_worker(const struct hai_doctor *d, json_t *worker,
                        "worker %" JSON_INTEGER_FORMAT
                        " has not loaded the registry",
                        number);
-    } else if (age >= d->registry.conf.max_stale_ms) {
+    } else if (age >= max_stale) {
         hai_doctor_say(f, HAI_DOCTOR_FAIL, mend,
                        "worker %" JSON_INTEGER_FORMAT
                        " has a registry that is %" JSON_INTEGER_FORMAT
@@ -243,6 +243,7 @@ static void judge_worker(const struct hai_doctor *d, json_t *worker,
 
 void hai_doctor_gateway(const struct hai_doctor *d, struct hai_finding *f) {
     json_t *page, *workers, *worker;
+    json_int_t max_stale;
     const char *version;
     char error[256];
     size_t i;
@@ -256,7 +257,8 @@ void hai_doctor_gateway(const struct hai_doctor *d, struct hai_finding *f) {
                           sizeof(error));
     workers = json_object_get(page, "workers");
     version = json_string_value(json_object_get(page, "version"));
-    if (json_array_size(workers) == 0 || version == NULL) {
+    max_stale = json_integer_value(json_object_get(page, "max_stale_ms"));
+    if (json_array_size(workers) == 0 || version == NULL || max_stale <= 0) {
         hai_doctor_say(f, HAI_DOCTOR_FAIL,
                        "See that nginx runs, and that the location has "
                        "hoody_ai_status and lets this host in.",
@@ -271,7 +273,7 @@ void hai_doctor_gateway(const struct hai_doctor *d, struct hai_finding *f) {
                        version);
     }
     json_array_foreach(workers, i, worker) {
-        judge_worker(d, worker, f);
+        judge_worker(worker, max_stale, f);
     }
     hai_doctor_say(f, HAI_DOCTOR_OK, NULL, "%zu workers have the registry",
                    json_array_size(workers));

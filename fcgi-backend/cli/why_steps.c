@@ -376,12 +376,14 @@ void hai_why_rules(struct why *w) {
 enum hai_reason hai_why_gateway(struct why *w) {
     json_t *page, *workers, *worker;
     size_t i, loaded = 0, fresh = 0, n;
+    json_int_t max_stale;
     char error[256];
 
     page = hai_fetch_json(w->gateway, w->timeout_ms, error, sizeof(error));
     workers = json_object_get(page, "workers");
     n = json_array_size(workers);
-    if (page == NULL || n == 0) {
+    max_stale = json_integer_value(json_object_get(page, "max_stale_ms"));
+    if (page == NULL || n == 0 || max_stale <= 0) {
         hai_why_step(w, "gateway", HAI_STEP_NOTE, "%.300s: %s", w->gateway,
                      page == NULL ? error : "no status page of a gateway");
         json_decref(page);
@@ -390,7 +392,7 @@ enum hai_reason hai_why_gateway(struct why *w) {
     json_array_foreach(workers, i, worker) {
         bool has = json_is_true(json_object_get(worker, "loaded"));
         json_int_t age = json_integer_value(json_object_get(worker, "age_ms"));
-        bool stale = age >= w->registry.conf.max_stale_ms;
+        bool stale = age >= max_stale;
 
         loaded += has;
         fresh += has && !stale;
