@@ -27,39 +27,39 @@
 #define NAME "hoody-ai doctor"
 
 static const struct hai_check checks[] = {
-    {"nginx.binary", NULL, hai_doctor_nginx_binary},
-    {"nginx.config", "nginx.binary", hai_doctor_nginx_config},
-    {"nginx.module", "nginx.binary", hai_doctor_nginx_module},
-    {"nginx.user", NULL, hai_doctor_nginx_user},
-    {"nginx.locations", NULL, hai_doctor_nginx_locations},
-    {"secrets", NULL, hai_doctor_secrets},
-    {"passwords", NULL, hai_doctor_passwords},
-    {"tls.config", NULL, hai_doctor_tls_config},
-    {"tls.online", NULL, hai_doctor_tls_online},
-    {"redis.reachable", NULL, hai_doctor_redis_reachable},
-    {"redis.socket", "redis.reachable", hai_doctor_redis_socket},
-    {"redis.version", "redis.reachable", hai_doctor_redis_version},
-    {"redis.acl", "redis.reachable", hai_doctor_redis_acl},
-    {"redis.memory", "redis.reachable", hai_doctor_redis_memory},
-    {"redis.persistence", "redis.reachable", hai_doctor_redis_persistence},
-    {"redis.replicas", "redis.reachable", hai_doctor_redis_replicas},
-    {"redis.feed", "redis.reachable", hai_doctor_redis_feed},
-    {"redis.network", "redis.reachable", hai_doctor_redis_network},
-    {"redis.clock", "redis.reachable", hai_doctor_redis_clock},
-    {"registry", "redis.reachable", hai_doctor_registry},
-    {"gateway", NULL, hai_doctor_gateway},
-    {"rules.engine", NULL, hai_doctor_rules_engine},
-    {"rules.socket", "rules.engine", hai_doctor_rules_socket},
-    {"events.worker", "redis.reachable", hai_doctor_events_worker},
-    {"host.clock", NULL, hai_doctor_clock},
-    {"host.firewall", NULL, hai_doctor_firewall},
-    {"host.forwarding", NULL, hai_doctor_forwarding},
-    {"host.rp_filter", NULL, hai_doctor_rp_filter},
-    {"kernel.peerpidfd", NULL, hai_doctor_peerpidfd},
-    {"kernel.namespaces", NULL, hai_doctor_namespaces},
-    {"kernel.hidepid", NULL, hai_doctor_hidepid},
-    {"kernel.memlock", NULL, hai_doctor_memlock},
-    {"kernel.core", NULL, hai_doctor_core},
+    {"nginx.binary", NULL, hai_doctor_nginx_binary, 1},
+    {"nginx.config", "nginx.binary", hai_doctor_nginx_config, 1},
+    {"nginx.module", "nginx.binary", hai_doctor_nginx_module, 1},
+    {"nginx.user", NULL, hai_doctor_nginx_user, 1},
+    {"nginx.locations", NULL, hai_doctor_nginx_locations, 1},
+    {"secrets", NULL, hai_doctor_secrets, 1},
+    {"passwords", NULL, hai_doctor_passwords, 1},
+    {"tls.config", NULL, hai_doctor_tls_config, 1},
+    {"tls.online", NULL, hai_doctor_tls_online, 1},
+    {"redis.reachable", NULL, hai_doctor_redis_reachable, 1},
+    {"redis.socket", "redis.reachable", hai_doctor_redis_socket, 1},
+    {"redis.version", "redis.reachable", hai_doctor_redis_version, 1},
+    {"redis.acl", "redis.reachable", hai_doctor_redis_acl, 1},
+    {"redis.memory", "redis.reachable", hai_doctor_redis_memory, 1},
+    {"redis.persistence", "redis.reachable", hai_doctor_redis_persistence, 1},
+    {"redis.replicas", "redis.reachable", hai_doctor_redis_replicas, 1},
+    {"redis.feed", "redis.reachable", hai_doctor_redis_feed, 1},
+    {"redis.network", "redis.reachable", hai_doctor_redis_network, 1},
+    {"redis.clock", "redis.reachable", hai_doctor_redis_clock, 1},
+    {"registry", "redis.reachable", hai_doctor_registry, 6},
+    {"gateway", NULL, hai_doctor_gateway, 1},
+    {"rules.engine", NULL, hai_doctor_rules_engine, 1},
+    {"rules.socket", "rules.engine", hai_doctor_rules_socket, 1},
+    {"events.worker", "redis.reachable", hai_doctor_events_worker, 1},
+    {"host.clock", NULL, hai_doctor_clock, 1},
+    {"host.firewall", NULL, hai_doctor_firewall, 1},
+    {"host.forwarding", NULL, hai_doctor_forwarding, 1},
+    {"host.rp_filter", NULL, hai_doctor_rp_filter, 1},
+    {"kernel.peerpidfd", NULL, hai_doctor_peerpidfd, 1},
+    {"kernel.namespaces", NULL, hai_doctor_namespaces, 1},
+    {"kernel.hidepid", NULL, hai_doctor_hidepid, 1},
+    {"kernel.memlock", NULL, hai_doctor_memlock, 1},
+    {"kernel.core", NULL, hai_doctor_core, 1},
 };
 
 #define N_CHECKS (sizeof(checks) / sizeof(checks[0]))
@@ -203,7 +203,8 @@ static int read_finding(int fd, int64_t end, struct hai_finding *f) {
 /* The check in a process of its own, and never longer than the time-out. */
 static void examine(const struct hai_doctor *d, const struct hai_check *check,
                     struct hai_finding *f) {
-    int64_t end = now_ms() + d->timeout_ms;
+    long timeout_ms = d->timeout_ms * check->patience;
+    int64_t end = now_ms() + timeout_ms;
     int fd[2], rc = -1, i;
     pid_t pid = -1;
 
@@ -232,7 +233,7 @@ static void examine(const struct hai_doctor *d, const struct hai_check *check,
                               : NULL,
                        rc > 0 ? "no answer within %ld ms"
                               : "the check broke down (%ld ms)",
-                       d->timeout_ms);
+                       timeout_ms);
     }
 }
 

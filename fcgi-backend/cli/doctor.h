@@ -49,6 +49,7 @@ struct hai_check {
     const char *name;
     const char *needs; /* skipped unless the check of this name is fine */
     void (*run)(const struct hai_doctor *d, struct hai_finding *f);
+    int patience; /* how many times --timeout it may take */
 };
 
 /* Says something; what came before stays when it was worse. */

@@ -141,7 +141,7 @@ static int ask(const struct hai_doctor *d, const char *const *commands,
 void hai_doctor_redis_acl(const struct hai_doctor *d, struct hai_finding *f) {
     const char *user =
         d->registry.conf.user != NULL ? d->registry.conf.user : "default";
-    char text[300];
+    char text[160];
     size_t n;
 
     if (ask(d, wanted, sizeof(wanted) / sizeof(wanted[0]), true, &n, text,

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW 500 /* containers whose reads are under way */
+#define WINDOW 500 /* containers that are read at once */
 
 /* Ceilings of the gateway's replica, in bytes. */
 #define ID_MAX 255
@@ -303,16 +303,12 @@ static int take(struct reader *r, const struct name *name,
     return r->hooks->container(r->hooks->data, &c);
 }
 
-static int read_window(struct reader *r, const struct name *name, size_t n) {
+/* The answers to append_reads(); those of the next ones are under way. */
+static int take_window(struct reader *r, const struct name *name, size_t n) {
     redisReply *ttl, *values;
     size_t i;
     int rc = 0;
 
-    for (i = 0; i < n; i++) {
-        if (append_reads(r, &name[i]) != 0) {
-            return -1;
-        }
-    }
     for (i = 0; i < n && rc == 0; i++) {
         ttl = next_reply(r);
         values = ttl != NULL ? next_reply(r) : NULL;
@@ -323,12 +319,35 @@ static int read_window(struct reader *r, const struct name *name, size_t n) {
     return rc;
 }
 
+static int send_window(struct reader *r, const struct names *names, size_t i) {
+    size_t end = names->n - i < WINDOW ? names->n : i + WINDOW;
+    int done = 0;
+
+    for (; i < end; i++) {
+        if (append_reads(r, &names->item[i]) != 0) {
+            return -1;
+        }
+    }
+    while (!done) {
+        if (redisBufferWrite(r->redis, &done) != REDIS_OK) {
+            return say(r, r->redis->errstr);
+        }
+    }
+    return 0;
+}
+
+/* Two windows are under way, so that Redis never waits for us. */
 static int read_containers(struct reader *r, const struct names *names) {
-    size_t i, n;
+    size_t i, n, sent = 0;
 
     for (i = 0; i < names->n; i += n) {
+        for (; sent < names->n && sent < i + 2 * WINDOW; sent += WINDOW) {
+            if (send_window(r, names, sent) != 0) {
+                return -1;
+            }
+        }
         n = names->n - i < WINDOW ? names->n - i : WINDOW;
-        if (read_window(r, &names->item[i], n) != 0) {
+        if (take_window(r, &names->item[i], n) != 0) {
             return -1;
         }
         r->done += n;
