@@ -2,6 +2,7 @@
  * settings tell is for --admin-redis. */
 
 #include "doctor.h"
+#include "redis_version.h"
 
 #include "lib/registry.h"
 
@@ -90,27 +91,17 @@ void hai_doctor_redis_version(const struct hai_doctor *d,
                               struct hai_finding *f) {
     redisContext *c = hai_doctor_redis(d, f);
     redisReply *reply = info(c, "server", f);
+    const char *wrong;
     char version[64];
-    int major = 0, minor = 0;
+    bool fatal;
 
     if (reply != NULL) {
         value_of(reply, "redis_version", version, sizeof(version));
-        if (sscanf(version, "%d.%d", &major, &minor) != 2) {
-            hai_doctor_say(f, HAI_DOCTOR_WARN, NULL,
-                           "it does not say its version");
-        } else if (major < 6 || (major == 6 && minor < 2)) {
-            hai_doctor_say(f, HAI_DOCTOR_FAIL, "Take Redis 6.2 or later.",
-                           "%s is too old: the gateway asks with SMISMEMBER "
-                           "and CLIENT TRACKING",
-                           version);
-        } else if (major == 6) {
-            hai_doctor_say(f, HAI_DOCTOR_WARN, "Take Redis 7 or later.",
-                           "%s does not know the selectors of "
-                           "redis-schema/acl/",
-                           version);
-        } else if (strchr(version, '-') != NULL || minor >= 240) {
-            hai_doctor_say(f, HAI_DOCTOR_WARN, "Take a released version.",
-                           "%s is a preview, not a release", version);
+        wrong = hai_redis_version_wrong(version, &fatal);
+        if (wrong != NULL) {
+            hai_doctor_say(f, fatal ? HAI_DOCTOR_FAIL : HAI_DOCTOR_WARN,
+                           "Take the last release of Redis 7 or a later one.",
+                           "%s %s", version, wrong);
         } else {
             hai_doctor_say(f, HAI_DOCTOR_OK, NULL, "%s", version);
         }

@@ -1,0 +1,32 @@
+/* See redis_version.h; what is known is in the release notes of Redis. */
+
+#include "redis_version.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+const char *hai_redis_version_wrong(const char *version, bool *fatal) {
+    int major, minor, patch;
+
+    *fatal = false;
+    if (sscanf(version, "%d.%d.%d", &major, &minor, &patch) != 3) {
+        return "is no version";
+    }
+    *fatal = true;
+    if (major < 6 || (major == 6 && minor < 2)) {
+        return "is too old: gateways ask with SMISMEMBER and CLIENT TRACKING";
+    }
+    if (major == 7 && minor == 0 && patch < 5) {
+        return "breaks the change feed when FLUSHALL or SWAPDB come in a "
+               "transaction, and XAUTOCLAIM may overflow (CVE-2022-31144, "
+               "CVE-2022-35951)";
+    }
+    *fatal = false;
+    if (major == 6) {
+        return "does not know the selectors of redis-schema/acl/";
+    }
+    if (minor >= 200) {
+        return "is a preview, not a release";
+    }
+    return NULL;
+}
