@@ -25,7 +25,7 @@ const char *hai_redis_version_wrong(const char *version, bool *fatal) {
     if (major == 6) {
         return "does not know the selectors of redis-schema/acl/";
     }
-    if (minor >= 200) {
+    if (minor >= 200 || patch >= 200) { /* 7.1.240 came before 7.2 */
         return "is a preview, not a release";
     }
     return NULL;
