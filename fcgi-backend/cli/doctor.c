@@ -314,14 +314,22 @@ static int run_all(const struct hai_doctor *d, bool json, bool strict) {
                : HAI_CLI_OK;
 }
 
-/* The words of hoody_ai_redis behind its name, with spaces between. */
-static const char *join_words(const struct hai_nginx_node *node) {
-    static char text[1024];
-    size_t len = 0, i;
+/* The words of hoody_ai_redis behind its name, with spaces between; nginx
+ * looks for the password's file beside its own. */
+static const char *join_words(const struct hai_doctor *d,
+                              const struct hai_nginx_node *node) {
+    static const char file[] = "password_file=";
+    static char text[4096];
+    size_t len = 0, i, n;
 
     for (i = 1; i < node->n; i++) {
-        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%s",
-                                 i > 1 ? " " : "", node->word[i]);
+        const char *word = node->word[i];
+
+        n = strncmp(word, file, sizeof(file) - 1) == 0 ? sizeof(file) - 1 : 0;
+        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%.*s%s%s%s",
+                                 i > 1 ? " " : "", (int) n, word,
+                                 n > 0 && word[n] != '/' ? d->conf_dir : "",
+                                 n > 0 && word[n] != '/' ? "/" : "", word + n);
         if (len >= sizeof(text)) {
             return NULL;
         }
@@ -360,7 +368,7 @@ static void gather(struct hai_doctor *d) {
     }
     if (http != NULL) {
         node = hai_nginx_child(http, "hoody_ai_redis");
-        d->redis_from_nginx = node != NULL ? join_words(node) : NULL;
+        d->redis_from_nginx = node != NULL ? join_words(d, node) : NULL;
         if (d->registry.server == NULL
             && hai_nginx_child(http, "hoody_ai_server") != NULL)
         {

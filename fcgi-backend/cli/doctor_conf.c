@@ -37,9 +37,10 @@ int hai_doctor_path(const char *dir, const char *path, char *to, size_t size) {
     return n > 0 && (size_t) n < size ? 0 : -1;
 }
 
-/* Inherited into exact and regex locations, "hoody_ai on" is off there. */
+/* Inherited into exact, regex and named locations, "hoody_ai on" is off
+ * there. */
 static bool is_plain(const struct hai_nginx_node *location) {
-    return location->n == 2
+    return (location->n == 2 && strchr("=~@", location->word[1][0]) == NULL)
            || (location->n == 3 && strcmp(location->word[1], "^~") == 0);
 }
 

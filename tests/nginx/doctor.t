@@ -346,6 +346,17 @@ configured('core dumps', $healthy->{'kernel.core'}{result} eq 'ok'
     ? 'kernel.core=warn' : '', qr/^http \{/m,
     "worker_rlimit_core 1m;\nhttp {");
 
+# a file of a password beside nginx' own is found as nginx finds it
+{
+    my $text = slurp("$s->{dir}/nginx.conf");
+    my $file = "$s->{secrets}/nginx.conf";
+
+    $text =~ s{password_file=\S+/}{password_file=} or die "no password\n";
+    spew($file, $text);
+    is(differences(checks('--conf', $file)), '', 'a relative path');
+    unlink $file;
+}
+
 # the module
 SKIP: {
     my $module = $ENV{HAI_MODULE} // $s->root
