@@ -41,7 +41,7 @@ static void run(const char *const *argv, int out) {
 /* Reads to the end of the output; -1 when the time is over. */
 static int collect(int fd, int64_t end, char *out, size_t size) {
     struct pollfd in = {.fd = fd, .events = POLLIN};
-    char rest[4096];
+    char rest[4096] = {0};
     size_t len = 0;
     ssize_t n;
     int64_t left;

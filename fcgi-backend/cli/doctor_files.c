@@ -27,7 +27,7 @@ static bool check_folders(const char *path, struct hai_finding *f) {
     struct stat st;
     size_t i;
 
-    for (i = 0; path[i] != '\0' && i < sizeof(folder) - 1; i++) {
+    for (i = 0; i < sizeof(folder) - 1 && path[i] != '\0'; i++) {
         folder[i] = path[i];
         if (path[i] != '/') {
             continue;

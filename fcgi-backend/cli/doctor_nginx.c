@@ -82,7 +82,7 @@ void hai_doctor_nginx_config(const struct hai_doctor *d,
 
 /* The file that the module is in; false: nowhere that can be seen. */
 static bool find_module(const struct hai_doctor *d, char *path, size_t size) {
-    const struct hai_nginx_node *node = d->tree;
+    const struct hai_nginx_node *node;
     char prefix[1024];
 
     for (node = d->tree != NULL ? d->tree->first : NULL; node != NULL;

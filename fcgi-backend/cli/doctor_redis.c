@@ -203,9 +203,21 @@ void hai_doctor_redis_replicas(const struct hai_doctor *d,
 
 /* The hard and soft limits of pubsub clients in bytes. */
 static bool read_limits(const char *text, double *hard, double *soft) {
-    const char *at = strstr(text, "pubsub ");
+    static const char name[] = "pubsub ";
+    const char *at = strstr(text, name);
+    char *end;
 
-    return at != NULL && sscanf(at, "pubsub %lf %lf", hard, soft) == 2;
+    if (at == NULL) {
+        return false;
+    }
+    at += sizeof(name) - 1;
+    *hard = strtod(at, &end);
+    if (end == at || *end != ' ') {
+        return false;
+    }
+    at = end + 1;
+    *soft = strtod(at, &end);
+    return end != at;
 }
 
 /* SCARD of a set, 0 when it cannot be had. */

@@ -174,12 +174,6 @@ void hai_doctor_tls_config(const struct hai_doctor *d, struct hai_finding *f) {
                    local);
 }
 
-static size_t drop(char *data, size_t one, size_t n, void *arg) {
-    (void) data;
-    (void) arg;
-    return one * n;
-}
-
 /* The first server of the upstream in its place. */
 static void resolve(struct target *t) {
     const struct hai_nginx_node *server =
@@ -218,7 +212,6 @@ static CURLcode handshake(const struct hai_doctor *d, const char *name,
     SET(CURLOPT_PROXY, "");
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_TIMEOUT_MS, d->timeout_ms * 9 / 10);
-    SET(CURLOPT_WRITEFUNCTION, drop);
 #undef SET
     if (rc == CURLE_OK) {
         rc = curl_easy_perform(curl);

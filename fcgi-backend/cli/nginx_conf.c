@@ -111,7 +111,7 @@ static char *read_word(struct parser *p) {
         }
         p->line += *p->p == '\n';
     }
-    word = to = malloc((size_t) (p->p - start) + 1);
+    word = to = calloc(1, (size_t) (p->p - start) + 1);
     if (word == NULL) {
         return NULL;
     }

@@ -3,15 +3,24 @@
 #include "redis_version.h"
 
 #include <stddef.h>
-#include <stdio.h>
+#include <stdlib.h>
 
 const char *hai_redis_version_wrong(const char *version, bool *fatal) {
-    int major, minor, patch;
+    long part[3], major, minor, patch;
+    char *end;
+    int i;
 
     *fatal = false;
-    if (sscanf(version, "%d.%d.%d", &major, &minor, &patch) != 3) {
-        return "is no version";
+    for (i = 0; i < 3; i++) {
+        part[i] = strtol(version, &end, 10);
+        if (end == version || (i < 2 && *end != '.')) {
+            return "is no version";
+        }
+        version = end + 1;
     }
+    major = part[0];
+    minor = part[1];
+    patch = part[2];
     *fatal = true;
     if (major < 6 || (major == 6 && minor < 2)) {
         return "is too old: gateways ask with SMISMEMBER and CLIENT TRACKING";

@@ -187,6 +187,7 @@ static enum hai_reason find(struct hai_decision *d) {
     const struct hai_related *named = NULL, *numbered = NULL;
     size_t i;
 
+    d->numbers = 0;
     for (i = 0; i < d->n; i++) {
         if (d->related[i].by_name) {
             named = &d->related[i];
