@@ -4,7 +4,7 @@
 # and routes.  What the command says has to be what the gateway answered:
 # status, code, and which counter of reasons went up.
 #
-# HAI_WHY_ROUNDS (200) registries, with HAI_WHY_SEED to repeat a run.
+# HAI_WHY_ROUNDS (150) registries, with HAI_WHY_SEED to repeat a run.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ use HoodyAI::System qw(chat free_port slurp spew wait_for);
 my $s = HoodyAI::System->new;
 my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
 my $rounds = $ENV{HAI_WHY_ROUNDS}
-    || (($ENV{HAI_MODE} // '') eq 'asan' ? 60 : 200);
+    || (($ENV{HAI_MODE} // '') eq 'asan' ? 60 : 150);
 my $seed = $ENV{HAI_WHY_SEED} // int rand 1e9;
 my $status_json;
 
