@@ -12,6 +12,7 @@
 
 
 #include "ngx_http_hoody_ai_module.h"
+#include "../common/hai_cgroup.h"
 
 #if (NGX_LINUX)
 #include <poll.h>
@@ -248,45 +249,11 @@ ngx_http_hoody_ai_peer_supported(void)
 }
 
 
-/*
- * May the cgroup at offset "at" of the path be known by its bare name?  Only
- * where nobody but host root can make folders beside it: a container that
- * manages its own cgroup makes what names it likes below that.
- */
-
 ngx_int_t
 ngx_http_hoody_ai_peer_bare_safe(ngx_str_t *cgroup, size_t at)
 {
-    u_char       *p, *last;
-    struct stat   st;
-    char          name[PATH_MAX];
-    const char   *root;
-
-    /* the tree of version 2 alone, or beside those of version 1 */
-
-    root = (stat("/sys/fs/cgroup/cgroup.controllers", &st) == 0)
-           ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
-
-    if (at > cgroup->len) {
-        return NGX_DECLINED;
-    }
-
-    last = (u_char *) name + sizeof(name) - 1;
-    p = ngx_slprintf((u_char *) name, last, "%s%*s", root, at, cgroup->data);
-
-    if (p == last) {
-        return NGX_DECLINED;
-    }
-
-    *p = '\0';
-
-    if (lstat(name, &st) == -1 || !S_ISDIR(st.st_mode) || st.st_uid != 0
-        || (st.st_mode & (S_IWGRP|S_IWOTH)))
-    {
-        return NGX_DECLINED;
-    }
-
-    return NGX_OK;
+    return hai_cgroup_bare_safe((char *) cgroup->data, cgroup->len, at)
+           ? NGX_OK : NGX_DECLINED;
 }
 
 

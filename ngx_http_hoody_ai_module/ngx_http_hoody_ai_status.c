@@ -29,6 +29,8 @@ typedef struct {
     ngx_http_hoody_ai_series_t  *series;
     ngx_uint_t                   nseries;
     uint64_t                     pending;  /* bytes */
+    ngx_atomic_uint_t            waiting;  /* events */
+    ngx_msec_t                   max_stale;
     u_char                      *p;
     u_char                      *last;
 } ngx_http_hoody_ai_status_t;
@@ -241,7 +243,7 @@ ngx_http_hoody_ai_status_copy(ngx_http_request_t *r,
     size_t                          size;
     ngx_uint_t                      i, j, n, words;
     ngx_atomic_t                   *from, *to;
-    ngx_atomic_uint_t               filled, drained;
+    ngx_atomic_uint_t               filled, drained, gone;
     ngx_http_hoody_ai_slot_t       *slot;
     ngx_http_hoody_ai_zone_t       *zone;
     ngx_http_hoody_ai_main_conf_t  *hmcf;
@@ -294,6 +296,16 @@ ngx_http_hoody_ai_status_copy(ngx_http_request_t *r,
         st->sum.streams += slot->streams;
         st->sum.requests += slot->requests;
     }
+
+    /* counters are read one after the other: "gone" may be ahead */
+
+    gone = st->sum.events_written
+           + st->sum.events_dropped[NGX_HTTP_HOODY_AI_DROP_ERROR]
+           + st->sum.events_dropped[NGX_HTTP_HOODY_AI_DROP_BROKEN];
+
+    st->waiting = st->sum.events_queued > gone ? st->sum.events_queued - gone
+                                               : 0;
+    st->max_stale = hmcf->redis.max_stale;
 
     st->nseries = zone->nseries;
 
@@ -432,8 +444,11 @@ ngx_http_hoody_ai_status_text(ngx_http_hoody_ai_status_t *st)
 
     ngx_http_hoody_ai_head(st, "build_info", "gauge",
                            "The module's version; always 1.");
-    ngx_http_hoody_ai_status_put(st, "hoody_ai_build_info{version=\"%s\"} 1\n",
-                                 NGX_HTTP_HOODY_AI_VERSION);
+
+    /* one literal: "hoody-ai doctor" reads the version out of the file */
+
+    ngx_http_hoody_ai_status_put(st, "hoody_ai_build_info{version=\""
+                                 NGX_HTTP_HOODY_AI_VERSION "\"} 1\n");
 
     ngx_http_hoody_ai_head(st, "zone_created_timestamp_seconds", "gauge",
                            "When all counters were zero.");
@@ -684,6 +699,12 @@ ngx_http_hoody_ai_status_text_workers(ngx_http_hoody_ai_status_t *st)
                     st->number[i], age / 1000, age % 1000);
     }
 
+    ngx_http_hoody_ai_head(st, "registry_max_stale_seconds", "gauge",
+                           "The age from which on requests are refused.");
+    ngx_http_hoody_ai_status_put(st,
+                           "hoody_ai_registry_max_stale_seconds %M.%03M\n",
+                           st->max_stale / 1000, st->max_stale % 1000);
+
     ngx_http_hoody_ai_head(st, "registry_load_seconds", "gauge",
                            "Duration of the last full load.");
 
@@ -741,6 +762,11 @@ ngx_http_hoody_ai_status_text_events(ngx_http_hoody_ai_status_t *st)
     ngx_http_hoody_ai_status_put(st, "hoody_ai_events_reconnects_total %uA\n",
                                  st->sum.events_reconnects);
 
+    ngx_http_hoody_ai_head(st, "events_pending", "gauge",
+                           "Events queued that Redis has not confirmed.");
+    ngx_http_hoody_ai_status_put(st, "hoody_ai_events_pending %uA\n",
+                                 st->waiting);
+
     ngx_http_hoody_ai_head(st, "events_pending_bytes", "gauge",
                            "Events in the ring that Redis has not confirmed.");
     ngx_http_hoody_ai_status_put(st, "hoody_ai_events_pending_bytes %uL\n",
@@ -763,10 +789,14 @@ ngx_http_hoody_ai_status_json(ngx_http_hoody_ai_status_t *st)
     ngx_http_hoody_ai_status_put(st,
                                  "{\"version\":\"%s\",\"created\":%T,"
                                  "\"requests_open\":%uA,\"streams_open\":%uA,"
-                                 "\"streams_revoked\":%uA,\"series\":[",
+                                 "\"streams_revoked\":%uA,"
+                                 "\"max_stale_ms\":%M,\"labels\":"
+                                 "{\"container\":%uA,\"model\":%uA},"
+                                 "\"series\":[",
                                  NGX_HTTP_HOODY_AI_VERSION, st->zone->created,
                                  st->sum.requests, st->sum.streams,
-                                 st->sum.revoked_streams);
+                                 st->sum.revoked_streams, st->max_stale,
+                                 st->zone->ncontainers, st->zone->nmodels);
 
     ngx_http_hoody_ai_status_json_series(st);
 
@@ -831,9 +861,11 @@ ngx_http_hoody_ai_status_json(ngx_http_hoody_ai_status_t *st)
     }
 
     ngx_http_hoody_ai_status_put(st,
-                                 "},\"reconnects\":%uA,\"pending_bytes\":%uL,"
+                                 "},\"reconnects\":%uA,\"pending\":%uA,"
+                                 "\"pending_bytes\":%uL,"
                                  "\"ring_bytes\":%ui}}\n",
-                                 st->sum.events_reconnects, st->pending,
+                                 st->sum.events_reconnects, st->waiting,
+                                 st->pending,
                                  st->zone->nsegments
                                  * NGX_HTTP_HOODY_AI_SEGMENT);
 }

@@ -48,6 +48,8 @@ int hai_cli_firewall_print(int argc, char **argv);
 int hai_cli_firewall_apply(int argc, char **argv);
 int hai_cli_firewall_remove(int argc, char **argv);
 int hai_cli_firewall_watch(int argc, char **argv);
+int hai_cli_why(int argc, char **argv);
+int hai_cli_doctor(int argc, char **argv);
 
 /* Sets *json for "json", clears it for "text"; -1 after a message. */
 int hai_cli_format(const char *program, const char *value, bool *json);

@@ -8,7 +8,7 @@
 
 struct command {
     const char *group;
-    const char *name;
+    const char *name; /* NULL: the group is the command */
     const char *summary;
     int (*run)(int argc, char **argv);
 };
@@ -54,6 +54,8 @@ static const struct command commands[] = {
     {"firewall", "remove", "take them away again", hai_cli_firewall_remove},
     {"firewall", "watch", "keep them as the registry changes",
      hai_cli_firewall_watch},
+    {"why", NULL, "what is a request answered, and why?", hai_cli_why},
+    {"doctor", NULL, "is everything as it should be?", hai_cli_doctor},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -66,8 +68,11 @@ static void list(FILE *out, const char *group) {
             group != NULL ? group : "GROUP");
     for (i = 0; i < N_COMMANDS; i++) {
         if (group == NULL || strcmp(commands[i].group, group) == 0) {
-            fprintf(out, "  %s %-10s %s\n", commands[i].group, commands[i].name,
-                    commands[i].summary);
+            char name[32];
+
+            snprintf(name, sizeof(name), "%s %s", commands[i].group,
+                     commands[i].name != NULL ? commands[i].name : "");
+            fprintf(out, "  %-16s %s\n", name, commands[i].summary);
         }
     }
     fprintf(out, "\nEach of them has --help.\n%s\n", HAI_CLI_EXIT);
@@ -109,12 +114,17 @@ int main(int argc, char **argv) {
         list(stderr, NULL);
         return HAI_CLI_USAGE;
     }
+    for (i = 0; i < N_COMMANDS; i++) {
+        if (commands[i].name == NULL && strcmp(commands[i].group, group) == 0) {
+            return hai_cli_end(commands[i].run(argc - 1, argv + 1));
+        }
+    }
     if (name != NULL && is_help(name)) {
         list(stdout, group);
         return HAI_CLI_OK;
     }
     for (i = 0; name != NULL && i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].group, group) == 0
+        if (strcmp(commands[i].group, group) == 0 && commands[i].name != NULL
             && strcmp(commands[i].name, name) == 0)
         {
             return hai_cli_end(commands[i].run(argc - 2, argv + 2));

@@ -1,6 +1,7 @@
 /* hoody-ai rules status: asks the engine what it has loaded. */
 
 #include "cli.h"
+#include "engine_status.h"
 #include "fcgi_client.h"
 
 #include "lib/options.h"
@@ -12,7 +13,6 @@
 #include <time.h>
 
 #define NAME "hoody-ai rules status"
-#define SOCKET "/run/hoody-ai/rules.sock"
 
 static const struct hai_fcgi_param question[] = {
     {"HOODY_ASK", "status"},         {"REQUEST_METHOD", "POST"},
@@ -177,38 +177,48 @@ static int print(json_t *status, bool json) {
     return error != NULL && !json_is_null(error) ? HAI_CLI_PROBLEM : HAI_CLI_OK;
 }
 
-static int ask(const char *address, int timeout_ms, bool json) {
+json_t *hai_cli_engine_status(const char *address, int timeout_ms, char *error,
+                              size_t size) {
     struct hai_fcgi_answer answer;
-    char error[256];
     json_t *status;
+
+    if (hai_fcgi_ask(address, question, timeout_ms, &answer, error, size) != 0)
+    {
+        return NULL;
+    }
+    status = json_loadb(answer.body, answer.len, JSON_REJECT_DUPLICATES, NULL);
+    if (answer.status != 200 || !json_is_object(status)) {
+        snprintf(error, size, "not the answer of a rule engine, status %d",
+                 answer.status);
+        json_decref(status);
+        status = NULL;
+    }
+    hai_fcgi_answer_free(&answer);
+    return status;
+}
+
+static int ask(const char *address, int timeout_ms, bool json) {
+    char error[256];
+    json_t *status =
+        hai_cli_engine_status(address, timeout_ms, error, sizeof(error));
     int rc;
 
-    if (hai_fcgi_ask(address, question, timeout_ms, &answer, error,
-                     sizeof(error))
-        != 0)
-    {
+    if (status == NULL) {
         fprintf(stderr, "%s: %s: %s\n", NAME, address, error);
         return HAI_CLI_UNREACHABLE;
     }
-    status = json_loadb(answer.body, answer.len, JSON_REJECT_DUPLICATES, NULL);
-    if (answer.status == 200 && json_is_object(status)) {
-        rc = print(status, json);
-    } else {
-        fprintf(stderr, "%s: %s: not the answer of a rule engine, status %d\n",
-                NAME, address, answer.status);
-        rc = HAI_CLI_UNREACHABLE;
-    }
+    rc = print(status, json);
     json_decref(status);
-    hai_fcgi_answer_free(&answer);
     return rc;
 }
 
 int hai_cli_rules_status(int argc, char **argv) {
-    const char *address = SOCKET, *output = "text";
+    const char *address = HAI_CLI_ENGINE_SOCKET, *output = "text";
     long timeout_ms = 2000;
     const struct hai_option options[] = {
         {"socket", HAI_OPT_STRING, &address, "ADDRESS",
-         "of the engine: a path or host:port\n(" SOCKET ")", 0, 0, 0},
+         "of the engine: a path or host:port\n(" HAI_CLI_ENGINE_SOCKET ")", 0,
+         0, 0},
         {"timeout", HAI_OPT_NUMBER, &timeout_ms, "MS",
          "for the answer, in milliseconds (2000)", 1, 60000, 0},
         {"output", HAI_OPT_STRING, &output, "FORMAT", "text or json (text)", 0,
