@@ -101,6 +101,7 @@ struct ngx_http_hoody_ai_replica_s {
 
     ngx_http_hoody_ai_registry_t        *reg;         /* decides */
     ngx_http_hoody_ai_registry_t        *fresh;       /* being loaded */
+    ngx_http_hoody_ai_registry_t        *retired;     /* being freed */
     ngx_uint_t                           serial;
 
     /* proof of life of reg; of the connections, for the next reg */
@@ -184,6 +185,7 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_event_t                          load_timer;
     ngx_event_t                          scan_timer;
     ngx_event_t                          sweep_timer;
+    ngx_event_t                          reap_timer;
     ngx_event_t                          post;        /* reads to be sent */
 
     ngx_msec_t                           sweep_next;
@@ -206,6 +208,7 @@ struct ngx_http_hoody_ai_replica_s {
     unsigned                             scan_waited:1;
     unsigned                             overflow:1;
     unsigned                             sweep:1;     /* is due */
+    unsigned                             flushed:1;   /* load at once */
 };
 
 
@@ -214,6 +217,9 @@ struct ngx_http_hoody_ai_replica_s {
 /* drops what is known and loads again; until then everything waits */
 void ngx_http_hoody_ai_replica_reload(ngx_http_hoody_ai_replica_t *rep,
     const char *cause);
+/* gives up a registry, which is freed bit by bit */
+void ngx_http_hoody_ai_replica_retire(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_registry_t *reg);
 void ngx_http_hoody_ai_replica_all(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_tell(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_set_expire(ngx_http_hoody_ai_replica_t *rep);

@@ -77,6 +77,8 @@ ngx_http_hoody_ai_replica_message(void *data,
 
     if (keys->type == NGX_HTTP_HOODY_AI_REDIS_NIL) {
         ngx_http_hoody_ai_replica_reload(rep, "the database was flushed");
+        rep->flushed = 1;
+        ngx_post_event(&rep->post, &ngx_posted_events);
         return;
     }
 
@@ -407,6 +409,19 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
 
     if (rep->state < NGX_HTTP_HOODY_AI_LOADING) {
         return;
+    }
+
+    if (rep->flushed) {
+        rep->flushed = 0;
+
+        /* there is little to load, and everybody is to be refused soon */
+
+        if (rep->load_timer.timer_set
+            && ngx_http_hoody_ai_replica_load(rep) != NGX_OK)
+        {
+            ngx_http_hoody_ai_redis_abort(rep->data, "cannot start the load");
+            return;
+        }
     }
 
     if (rep->sweep) {
