@@ -64,7 +64,10 @@ static const char usage[] =
     "  --commands FILE     a line for each container in turn, what takes its\n"
     "                      access away; @ as above\n"
     "  --streams N         at the same time (1000)\n"
-    "  --containers N      that they belong to (50)\n"
+    "  --containers N      that they belong to (50); number 1234 comes from\n"
+    "                      127.1.12.35\n"
+    "  --hold MS           before the first loses access (200)\n"
+    "  --pid PID           whose CPU time to read, of that pause\n"
     "  -h, --help          this text\n";
 
 /* the text with the container's number in it */
@@ -182,7 +185,7 @@ static void turn(struct client *client, uint64_t until, bool beginning,
 static void open_all(struct client *client, char *addresses,
                      const char *request, size_t len) {
     struct epoll_event event = {.events = EPOLLIN};
-    char *address[MAX_GATEWAYS], *filled;
+    char *address[MAX_GATEWAYS], *filled, local[64];
     struct stream *s;
     size_t n = 0, filled_len;
     long i;
@@ -194,8 +197,10 @@ static void open_all(struct client *client, char *addresses,
     for (i = 0; i < client->streams; i++) {
         s = &client->all[i];
         s->container = (int) (i % client->containers);
-        s->fd =
-            hai_bench_connect(address[(size_t) (i / client->containers) % n]);
+        snprintf(local, sizeof(local), "127.1.%d.%d", s->container / 100,
+                 s->container % 100 + 1);
+        s->fd = hai_bench_connect_from(
+            address[(size_t) (i / client->containers) % n], local);
 
         filled = fill(request, len, s->container, &filled_len);
         if (send(s->fd, filled, filled_len, MSG_NOSIGNAL)
@@ -276,6 +281,8 @@ int main(int argc, char **argv) {
     struct timespec pause = {0, 5000000};
     struct client client = {.streams = 1000, .containers = 50, .revoked = -1};
     char *commands, *line, *end, *request, *list;
+    uint64_t cpu = 0;
+    long hold = 200, pid = 0;
     size_t len;
     int fd, i;
     const struct hai_option options[] = {
@@ -285,6 +292,8 @@ int main(int argc, char **argv) {
         {"commands", .text = &commands_file, .required = true},
         {"streams", .number = &client.streams, .min = 1, .max = MAX_STREAMS},
         {"containers", .number = &client.containers, .min = 1, .max = 9999},
+        {"hold", .number = &hold, .min = 0, .max = 600000},
+        {"pid", .number = &pid, .min = 1, .max = 0x7fffffff},
         {0}};
 
     hai_bench_options(argc, argv, usage, options);
@@ -302,6 +311,17 @@ int main(int argc, char **argv) {
     open_all(&client, list, request, len);
     free(request);
 
+    if (pid != 0) {
+        cpu = hai_bench_cpu(pid);
+    }
+
+    turn(&client, hai_bench_now() + (uint64_t) hold * 1000000, false,
+         client.streams);
+
+    if (pid != 0) {
+        cpu = hai_bench_cpu(pid) - cpu;
+    }
+
     commands = hai_bench_read_file(commands_file, &len);
     line = commands;
 
@@ -318,12 +338,12 @@ int main(int argc, char **argv) {
     }
 
     printf("streams %ld containers %ld p50_ns %llu p99_ns %llu max_ns %llu "
-           "others %ld wrong %ld\n",
+           "others %ld wrong %ld hold %ld cpu_ns %llu\n",
            client.streams, client.containers,
            (unsigned long long) hai_samples_quantile(&client.delay, 0.5),
            (unsigned long long) hai_samples_quantile(&client.delay, 0.99),
            (unsigned long long) hai_samples_quantile(&client.delay, 1),
-           client.others, client.wrong);
+           client.others, client.wrong, hold, (unsigned long long) cpu);
 
     free(commands);
     free(list);

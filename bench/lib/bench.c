@@ -2,6 +2,7 @@
 
 #include "bench.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -97,8 +98,9 @@ static int connect_unix(const char *path) {
     return fd;
 }
 
-static int connect_tcp(const char *address) {
+static int connect_tcp(const char *address, const char *local) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
+    struct sockaddr_in from = {.sin_family = AF_INET};
     char host[256];
     const char *colon = strrchr(address, ':');
     size_t len;
@@ -124,6 +126,14 @@ static int connect_tcp(const char *address) {
     }
 
     fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (local != NULL
+        && (fd == -1 || inet_pton(AF_INET, local, &from.sin_addr) != 1
+            || bind(fd, (struct sockaddr *) &from, sizeof(from)) != 0))
+    {
+        hai_bench_die("cannot come from %s", local);
+    }
+
     if (fd == -1 || connect(fd, ai->ai_addr, ai->ai_addrlen) != 0) {
         hai_bench_die("cannot connect to %s%s: %s", host, colon,
                       strerror(errno));
@@ -135,12 +145,16 @@ static int connect_tcp(const char *address) {
 }
 
 int hai_bench_connect(const char *address) {
+    return hai_bench_connect_from(address, NULL);
+}
+
+int hai_bench_connect_from(const char *address, const char *local) {
     int fd, flags;
 
     if (strncmp(address, "unix:", 5) == 0) {
         fd = connect_unix(address + 5);
     } else {
-        fd = connect_tcp(address);
+        fd = connect_tcp(address, local);
     }
 
     flags = fcntl(fd, F_GETFL);

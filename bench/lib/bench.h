@@ -32,6 +32,9 @@ uint64_t hai_bench_memory(long pid, const char *field);
 /* A non-blocking connection to host:port, [ipv6]:port or unix:PATH. */
 int hai_bench_connect(const char *address);
 
+/* The same, from an IPv4 address. */
+int hai_bench_connect_from(const char *address, const char *local);
+
 /*
  * Whether an HTTP answer is complete; the buffer needs room for one byte more.
  * *expected is 0 at first and belongs to this function.  One request is on its

@@ -165,10 +165,11 @@ bench_customers() {
 }
 
 
-# bench_churn <kind> <customers> <a second>: changes them until it is ended;
-# "hash" their hashes only, "gate" the set of those that are enabled as well
-bench_churn() {
-    exec "${BENCH_ON_OTHERS[@]}" perl -MTime::HiRes=time,sleep \
+# bench_start_churn <kind> <customers> <a second>: changes them until
+# bench_stop_churn, which says how many a second it were; "hash" their hashes
+# only, "gate" the set of those that are enabled as well
+bench_start_churn() {
+    "${BENCH_ON_OTHERS[@]}" perl -MTime::HiRes=time,sleep \
         -MIO::Socket::UNIX -e '
         my ($path, $file, $kind, $customers, $rate) = @ARGV;
         my $redis = IO::Socket::UNIX->new(Peer => $path) or die "$path: $!\n";
@@ -206,7 +207,15 @@ bench_churn() {
         open(my $out, ">", $file) or die "$file: $!\n";
         printf $out "%.0f\n", $n / (time - $start);
         close $out or die "$file: $!\n";
-    ' "$BENCH_WORK/redis.sock" "$BENCH_WORK/churn" "$@"
+    ' "$BENCH_WORK/redis.sock" "$BENCH_WORK/churn" "$@" </dev/null &
+    BENCH_CHURN=$!
+    BENCH_PIDS+=("$BENCH_CHURN")
+}
+
+
+bench_stop_churn() {
+    bench_stop "$BENCH_CHURN"
+    cat "$BENCH_WORK/churn"
 }
 
 
