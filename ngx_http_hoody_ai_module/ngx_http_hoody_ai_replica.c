@@ -91,6 +91,7 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
     rep->rules.written = 1;
 
     ngx_queue_init(&rep->queued);
+    ngx_queue_init(&rep->swept);
     ngx_queue_init(&rep->absent);
 
     if (ngx_http_hoody_ai_table_init(&rep->wants) != NGX_OK

@@ -249,8 +249,9 @@ ngx_http_hoody_ai_replica_want(ngx_http_hoody_ai_replica_t *rep, u_char *name,
 
 
 /*
- * Into the queue, from wherever it is but not while it is sent.  What a
- * request waits for goes in front of what a sweep put there.
+ * Into a queue, from wherever it is but not while it is sent.  What a request
+ * waits for goes in front of all; names of which only the gate is asked, by a
+ * sweep, have a queue of their own and come last.
  */
 
 static void
@@ -267,9 +268,17 @@ ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
     if (w->asked) {
         ngx_queue_remove(&w->queue);
         ngx_queue_insert_head(&rep->queued, &w->queue);
+        w->swept = 0;
+
+    } else if (w->hash && w->swept) {
+        ngx_queue_remove(&w->queue);
+        ngx_queue_insert_tail(&rep->queued, &w->queue);
+        w->swept = 0;
 
     } else if (ngx_queue_empty(&w->queue)) {
-        ngx_queue_insert_tail(&rep->queued, &w->queue);
+        w->swept = !w->hash;
+        ngx_queue_insert_tail(w->swept ? &rep->swept : &rep->queued,
+                              &w->queue);
     }
 }
 
@@ -437,6 +446,7 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
 
     while (rep->batches < NGX_HTTP_HOODY_AI_BATCHES
            && (!ngx_queue_empty(&rep->queued)
+               || (rep->batches == 0 && !ngx_queue_empty(&rep->swept))
                || rep->gate_asked != rep->gate
                || rep->list_asked != rep->list))
     {
@@ -537,12 +547,14 @@ ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep)
         return;
     }
 
-    rep->swept = 0;
+    rep->nswept = 0;
 
     rep->events->live(rep->events->data,
                       ngx_http_hoody_ai_replica_sweep_claim, rep);
 
-    rep->sweep_next = ngx_current_msec + rep->swept / 200;
+    rep->sweep_next = ngx_current_msec
+                      + ngx_min(rep->nswept / NGX_HTTP_HOODY_AI_SWEEP,
+                                NGX_HTTP_HOODY_AI_SWEEP_MAX);
 }
 
 
@@ -554,7 +566,7 @@ ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim)
     ngx_http_hoody_ai_entry_t    *found[2];
     ngx_http_hoody_ai_replica_t  *rep = arg;
 
-    rep->swept++;
+    rep->nswept++;
 
     found[0] = ngx_http_hoody_ai_registry_name(rep->reg, claim);
     n = 1;
@@ -628,6 +640,21 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
          q != ngx_queue_sentinel(&rep->queued) && n < NGX_HTTP_HOODY_AI_BATCH;
          q = ngx_queue_next(q))
     {
+        n++;
+    }
+
+    /* one part of a sweep at a time: what is sent next waits for it */
+
+    while (rep->batches == 0
+           && n < NGX_HTTP_HOODY_AI_BATCH
+           && !ngx_queue_empty(&rep->swept))
+    {
+        q = ngx_queue_head(&rep->swept);
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&rep->queued, q);
+
+        w = ngx_queue_data(q, ngx_http_hoody_ai_want_t, queue);
+        w->swept = 0;
         n++;
     }
 
