@@ -172,7 +172,7 @@ static void open_all(struct client *client, const char *address,
 
     free(request);
 
-    turn(client, hai_bench_now() + UINT64_C(10000000000), true);
+    turn(client, hai_bench_now() + UINT64_C(20000000000), true);
 
     if (client->began != client->streams) {
         hai_bench_die("only %ld of %ld streams began", client->began,
@@ -226,10 +226,6 @@ int main(int argc, char **argv) {
         cpu = hai_bench_cpu(pid) - cpu;
         rss = hai_bench_memory(pid, "Rss") - rss;
         pss = hai_bench_memory(pid, "Pss") - pss;
-    }
-
-    if (client.delay.count == 0) {
-        hai_bench_die("no chunk in time");
     }
 
     printf("chunks %zu seconds %.6f cpu_ns %llu p50_ns %llu p99_ns %llu "
