@@ -215,6 +215,7 @@ struct ngx_http_hoody_ai_replica_s {
     unsigned                             overflow:1;
     unsigned                             sweep:1;     /* is due */
     unsigned                             flushed:1;   /* load at once */
+    unsigned                             sweeping:1;  /* a part is under way */
 };
 
 

@@ -18,6 +18,7 @@ typedef struct {
     ngx_uint_t                  gate;
     ngx_uint_t                  list;
     ngx_uint_t                  n;
+    ngx_uint_t                  sweeping;  /* flag: a part of a sweep */
     ngx_http_hoody_ai_want_t   *want[];
 } ngx_http_hoody_ai_batch_t;
 
@@ -446,7 +447,7 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
 
     while (rep->batches < NGX_HTTP_HOODY_AI_BATCHES
            && (!ngx_queue_empty(&rep->queued)
-               || (rep->batches == 0 && !ngx_queue_empty(&rep->swept))
+               || (!rep->sweeping && !ngx_queue_empty(&rep->swept))
                || rep->gate_asked != rep->gate
                || rep->list_asked != rep->list))
     {
@@ -629,7 +630,7 @@ static ngx_int_t
 ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 {
     ngx_str_t                   argv[2 + NGX_HTTP_HOODY_AI_BATCH];
-    ngx_uint_t                  i, n;
+    ngx_uint_t                  i, n, sweeping;
     ngx_queue_t                *q;
     ngx_http_hoody_ai_want_t   *w;
     ngx_http_hoody_ai_batch_t  *batch;
@@ -645,10 +646,14 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 
     /* one part of a sweep at a time: what is sent next waits for it */
 
-    while (rep->batches == 0
+    sweeping = 0;
+
+    while (!rep->sweeping
            && n < NGX_HTTP_HOODY_AI_BATCH
            && !ngx_queue_empty(&rep->swept))
     {
+        sweeping = 1;
+
         q = ngx_queue_head(&rep->swept);
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&rep->queued, q);
@@ -667,6 +672,7 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
     batch->sent = ngx_current_msec;
     batch->gate = rep->gate;
     batch->list = rep->list;
+    batch->sweeping = sweeping;
     batch->n = n;
 
     ngx_str_set(&argv[0], "MULTI");
@@ -756,6 +762,7 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 
     rep->gate_asked = rep->gate;
     rep->list_asked = rep->list;
+    rep->sweeping |= sweeping;
     rep->batches++;
 
     return NGX_OK;
@@ -780,6 +787,10 @@ ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
     ngx_http_hoody_ai_replica_t  *rep = data;
 
     rep->batches--;
+
+    if (batch->sweeping) {
+        rep->sweeping = 0;
+    }
 
     if (reply == NULL
         || ngx_http_hoody_ai_replica_batch_apply(rep, batch, reply) != NGX_OK)

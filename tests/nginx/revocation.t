@@ -401,7 +401,10 @@ sub takes {
         last if $best <= 0.01;
     }
 
-    is(join(' ', grep { $_ != $status } @statuses), '', "$name: $status");
+    # a try that takes longer than hoody_ai_wait ends with 503
+    my @wrong = grep { $_ != $status && $_ != 503 } @statuses;
+
+    is(join(' ', @wrong, $statuses[-1]), $status, "$name: $status");
     cmp_ok($best, '<=', 0.01, "$name: within 10 ms");
     note(sprintf '%s: %.1f ms', $name, 1000 * $best);
 }
