@@ -12,7 +12,6 @@
 #include "bench.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,55 +238,25 @@ static int receive(int fd, struct text *t) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {
-        {"connect", required_argument, NULL, 'c'},
-        {"ask", required_argument, NULL, 'a'},
-        {"size", required_argument, NULL, 's'},
-        {"api", required_argument, NULL, 'A'},
-        {"time", required_argument, NULL, 't'},
-        {"pid", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
-
     const char *address = NULL, *ask = "body", *api = "openai.chat";
     struct text text = {NULL, 0, 0}, answer = {NULL, 0, 0};
     struct hai_samples latency = {NULL, 0, 0};
     uint64_t began, asked, now, cpu;
     long size = 1024, ms = 2000, pid = 0;
-    int option, fd, status = 0, first;
+    int fd, status = 0, first;
+    const struct hai_option options[] = {
+        {"connect", .text = &address, .required = true},
+        {"ask", .text = &ask},
+        {"size", .number = &size, .min = 1, .max = 1L << 26},
+        {"api", .text = &api},
+        {"time", .number = &ms, .min = 1, .max = 600000},
+        {"pid", .number = &pid, .min = 1, .max = 1L << 30},
+        {0}};
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            address = optarg;
-            break;
-        case 'a':
-            ask = optarg;
-            break;
-        case 's':
-            size = hai_bench_number("--size", optarg, 1, 1L << 26);
-            break;
-        case 'A':
-            api = optarg;
-            break;
-        case 't':
-            ms = hai_bench_number("--time", optarg, 1, 600000);
-            break;
-        case 'p':
-            pid = hai_bench_number("--pid", optarg, 1, 1L << 30);
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        default:
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
+    hai_bench_options(argc, argv, usage, options);
 
-    if (address == NULL || optind != argc || strlen(api) > 127
-        || (strcmp(ask, "plan") != 0 && strcmp(ask, "body") != 0))
-    {
+    if (strlen(api) > 127
+        || (strcmp(ask, "plan") != 0 && strcmp(ask, "body") != 0)) {
         fputs(usage, stderr);
         return 2;
     }

@@ -3,8 +3,10 @@
 
 /*
  * One thread, N kept-alive connections, each of which sends the same request
- * as soon as its last answer is complete.  Prints one line: requests, seconds,
- * CPU time of the server's process, latency.
+ * as soon as its last answer is complete, or at a rate: then the latency counts
+ * from the moment at which a request was due, whether a connection was free or
+ * not.  Prints one line: requests, seconds, CPU time of the server's process,
+ * latency.
  */
 
 #define _GNU_SOURCE
@@ -12,7 +14,6 @@
 #include "bench.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct connection {
     size_t received;
     size_t expected; /* of the whole answer; 0: not known yet */
     uint64_t began;
+    struct connection *next; /* of those that are idle */
     char answer[ANSWER_SIZE];
 };
 
@@ -43,6 +45,10 @@ struct load {
     long errors;
     bool stopping; /* answers are taken in, nothing more is sent */
     long busy;
+    const char *status; /* what every answer has to be */
+    uint64_t step;      /* nanoseconds between two requests, 0: no rate */
+    uint64_t due;       /* when the next one is */
+    struct connection *idle;
     struct hai_samples latency;
 };
 
@@ -54,6 +60,10 @@ static const char usage[] =
     "  --connect ADDRESS   host:port, [ipv6]:port or unix:PATH\n"
     "  --request FILE      head and body, as they go over the wire\n"
     "  --connections N     at the same time (16)\n"
+    "  --rate N            requests a second, in all; else as fast as they "
+    "are\n"
+    "                      answered\n"
+    "  --status N          of every answer (200)\n"
     "  --time MS           how long to measure (2000)\n"
     "  --warm MS           before that, not counted (200)\n"
     "  --count N           instead: this many requests, without warming up\n"
@@ -101,11 +111,12 @@ static void send_request(struct load *load, struct connection *c) {
     }
 }
 
-static void begin_request(struct load *load, struct connection *c) {
+static void begin_request(struct load *load, struct connection *c,
+                          uint64_t began) {
     c->sent = 0;
     c->received = 0;
     c->expected = 0;
-    c->began = hai_bench_now();
+    c->began = began;
     load->busy++;
     send_request(load, c);
 }
@@ -115,7 +126,9 @@ static void end_request(struct load *load, struct connection *c) {
     load->requests++;
     load->busy--;
 
-    if (strncmp(c->answer, "HTTP/1.1 200 ", 13) != 0) {
+    if (strncmp(c->answer, "HTTP/1.1 ", 9) != 0
+        || strncmp(c->answer + 9, load->status, 3) != 0)
+    {
         if (load->errors++ == 0) {
             c->answer[c->received] = '\0';
             fprintf(stderr, "load_client: unexpected answer:\n%s\n", c->answer);
@@ -148,9 +161,29 @@ static void receive(struct load *load, struct connection *c) {
 
     end_request(load, c);
 
-    if (!load->stopping) {
-        begin_request(load, c);
+    if (load->step != 0) {
+        c->next = load->idle;
+        load->idle = c;
+
+    } else if (!load->stopping) {
+        begin_request(load, c, hai_bench_now());
     }
+}
+
+/* sends what is due; the milliseconds until something will be */
+static int keep_rate(struct load *load) {
+    struct connection *c;
+    uint64_t now = hai_bench_now();
+
+    while (load->due <= now && load->idle != NULL) {
+        c = load->idle;
+        load->idle = c->next;
+        begin_request(load, c, load->due);
+        load->due += load->step;
+    }
+
+    /* the last part of a millisecond is spent asking */
+    return load->due <= now ? 100 : (int) ((load->due - now) / 1000000);
 }
 
 /* until a time, or until a number of requests was sent, when that is not 0 */
@@ -161,7 +194,8 @@ static void turn(struct load *load, uint64_t until, long count) {
 
     while (hai_bench_now() < until && (count == 0 || load->requests < count)) {
 
-        n = epoll_wait(load->epoll, events, 64, 100);
+        n = epoll_wait(load->epoll, events, 64,
+                       load->step != 0 ? keep_rate(load) : 100);
         if (n == -1 && errno != EINTR) {
             hai_bench_die("epoll_wait: %s", strerror(errno));
         }
@@ -185,62 +219,29 @@ static void turn(struct load *load, uint64_t until, long count) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {
-        {"connect", required_argument, NULL, 'c'},
-        {"request", required_argument, NULL, 'r'},
-        {"connections", required_argument, NULL, 'n'},
-        {"time", required_argument, NULL, 't'},
-        {"warm", required_argument, NULL, 'w'},
-        {"count", required_argument, NULL, 'o'},
-        {"pid", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
     static struct load load;
 
-    long connections = 16, time = 2000, warm = 200, count = 0, pid = 0, i;
+    long connections = 16, time = 2000, warm = 200, count = 0, pid = 0;
+    long rate = 0, i;
     uint64_t began, cpu = 0;
     const char *file = NULL;
     struct connection *all;
     double seconds;
-    int option;
+    const struct hai_option options[] = {
+        {"connect", .text = &load.address, .required = true},
+        {"request", .text = &file, .required = true},
+        {"connections", .number = &connections, .min = 1,
+         .max = MAX_CONNECTIONS},
+        {"rate", .number = &rate, .min = 1, .max = 1000000},
+        {"status", .text = &load.status},
+        {"time", .number = &time, .min = 1, .max = 3600000},
+        {"warm", .number = &warm, .min = 0, .max = 3600000},
+        {"count", .number = &count, .min = 1, .max = 1000000000},
+        {"pid", .number = &pid, .min = 1, .max = 0x7fffffff},
+        {0}};
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            load.address = optarg;
-            break;
-        case 'r':
-            file = optarg;
-            break;
-        case 'n':
-            connections =
-                hai_bench_number("--connections", optarg, 1, MAX_CONNECTIONS);
-            break;
-        case 't':
-            time = hai_bench_number("--time", optarg, 1, 3600000);
-            break;
-        case 'w':
-            warm = hai_bench_number("--warm", optarg, 0, 3600000);
-            break;
-        case 'o':
-            count = hai_bench_number("--count", optarg, 1, 1000000000);
-            break;
-        case 'p':
-            pid = hai_bench_number("--pid", optarg, 1, 0x7fffffff);
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        default:
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
-
-    if (load.address == NULL || file == NULL || optind != argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    load.status = "200";
+    hai_bench_options(argc, argv, usage, options);
 
     if (count != 0 && connections > count) {
         connections = count;
@@ -259,8 +260,19 @@ int main(int argc, char **argv) {
         watch(&load, &all[i], EPOLL_CTL_ADD, false);
     }
 
+    if (rate != 0) {
+        load.step = UINT64_C(1000000000) / (uint64_t) rate;
+        load.due = hai_bench_now();
+    }
+
     for (i = 0; i < connections; i++) {
-        begin_request(&load, &all[i]);
+        if (rate != 0) {
+            all[i].next = load.idle;
+            load.idle = &all[i];
+
+        } else {
+            begin_request(&load, &all[i], hai_bench_now());
+        }
     }
 
     if (count == 0) {

@@ -254,7 +254,9 @@ ngx_http_hoody_ai_body_keep(ngx_http_hoody_ai_ctx_t *ctx, size_t n)
     ctx->kept += n;
     ngx_http_hoody_ai_worker.body_memory += n;
 
-    share = ngx_http_hoody_ai_live_body_memory(ctx, n);
+    if (ngx_http_hoody_ai_live_pay(ctx, n, &share) != NGX_OK) {
+        return NGX_HTTP_HOODY_AI_R_MEMORY;
+    }
 
     if (limit == 0) {
         return NGX_HTTP_HOODY_AI_OK;
@@ -277,7 +279,7 @@ ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
     if (ctx->kept) {
         ngx_http_hoody_ai_worker.body_memory -= ctx->kept;
 
-        (void) ngx_http_hoody_ai_live_body_memory(ctx, -(ssize_t) ctx->kept);
+        ngx_http_hoody_ai_live_paid(ctx);
         ctx->kept = 0;
     }
 

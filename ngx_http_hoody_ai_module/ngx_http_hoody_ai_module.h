@@ -242,6 +242,7 @@ struct ngx_http_hoody_ai_ctx_s {
     /* revoke.c */
     ngx_queue_t                      queue;    /* of live->requests */
     ngx_http_hoody_ai_live_t        *live;
+    ngx_http_hoody_ai_live_t        *payer;    /* for body memory, by name */
     ngx_event_t                      judge;    /* posted, and the wait timer */
 
     /* identity.c */
@@ -495,8 +496,9 @@ ngx_int_t ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx);
 void ngx_http_hoody_ai_live_remove(ngx_http_hoody_ai_ctx_t *ctx);
 void ngx_http_hoody_ai_live_wait(ngx_http_hoody_ai_ctx_t *ctx,
     ngx_msec_t timeout);
-size_t ngx_http_hoody_ai_live_body_memory(ngx_http_hoody_ai_ctx_t *ctx,
-    ssize_t change);
+ngx_int_t ngx_http_hoody_ai_live_pay(ngx_http_hoody_ai_ctx_t *ctx, size_t n,
+    size_t *share);
+void ngx_http_hoody_ai_live_paid(ngx_http_hoody_ai_ctx_t *ctx);
 ngx_uint_t ngx_http_hoody_ai_live_requests(void);
 void ngx_http_hoody_ai_live_init(void);
 void ngx_http_hoody_ai_live_done(void);

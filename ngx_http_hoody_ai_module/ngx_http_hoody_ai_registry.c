@@ -39,6 +39,10 @@ struct ngx_http_hoody_ai_registry_s {
     ngx_uint_t                   heap_size;
 
     size_t                       memory;     /* of the entries */
+
+    /* in a list of those that are given up, and how far it is freed */
+    ngx_http_hoody_ai_registry_t *next;
+    ngx_uint_t                   freed;
 };
 
 
@@ -282,31 +286,72 @@ ngx_http_hoody_ai_registry_create(void)
 void
 ngx_http_hoody_ai_registry_destroy(ngx_http_hoody_ai_registry_t *reg)
 {
-    ngx_uint_t                  i;
-    ngx_http_hoody_ai_link_t   *link, *next;
+    ngx_http_hoody_ai_registry_t  *list;
 
+    list = NULL;
+
+    ngx_http_hoody_ai_registry_retire(&list, reg);
+
+    (void) ngx_http_hoody_ai_registry_reap(&list, NGX_MAX_INT_T_VALUE);
+}
+
+
+void
+ngx_http_hoody_ai_registry_retire(ngx_http_hoody_ai_registry_t **list,
+    ngx_http_hoody_ai_registry_t *reg)
+{
     if (reg == NULL) {
         return;
     }
 
-    if (reg->names.buckets) {
+    reg->next = *list;
+    *list = reg;
+}
 
-        for (i = 0; i <= reg->names.mask; i++) {
 
-            for (link = reg->names.buckets[i]; link; link = next) {
-                next = link->next;
-                free(ngx_queue_data(link, ngx_http_hoody_ai_entry_t, by_name));
+ngx_int_t
+ngx_http_hoody_ai_registry_reap(ngx_http_hoody_ai_registry_t **list,
+    ngx_uint_t n)
+{
+    ngx_http_hoody_ai_link_t      *link, **head;
+    ngx_http_hoody_ai_registry_t  *reg;
+
+    while (*list) {
+        reg = *list;
+
+        /* an empty bucket is less work, but work */
+
+        while (reg->names.buckets && reg->freed <= reg->names.mask) {
+
+            head = &reg->names.buckets[reg->freed];
+
+            if (n-- == 0) {
+                return NGX_AGAIN;
             }
+
+            link = *head;
+
+            if (link == NULL) {
+                reg->freed++;
+                continue;
+            }
+
+            *head = link->next;
+            free(ngx_queue_data(link, ngx_http_hoody_ai_entry_t, by_name));
         }
+
+        *list = reg->next;
+
+        ngx_http_hoody_ai_table_done(&reg->names);
+        ngx_http_hoody_ai_table_done(&reg->numbers);
+        ngx_http_hoody_ai_table_done(&reg->cgroups);
+        ngx_http_hoody_ai_table_done(&reg->prefixes);
+
+        free(reg->heap);
+        free(reg);
     }
 
-    ngx_http_hoody_ai_table_done(&reg->names);
-    ngx_http_hoody_ai_table_done(&reg->numbers);
-    ngx_http_hoody_ai_table_done(&reg->cgroups);
-    ngx_http_hoody_ai_table_done(&reg->prefixes);
-
-    free(reg->heap);
-    free(reg);
+    return NGX_OK;
 }
 
 

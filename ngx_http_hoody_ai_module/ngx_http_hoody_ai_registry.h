@@ -165,6 +165,15 @@ ngx_http_hoody_ai_registry_t *ngx_http_hoody_ai_registry_create(void);
 void ngx_http_hoody_ai_registry_destroy(ngx_http_hoody_ai_registry_t *reg);
 
 /*
+ * To free 100,000 containers takes tens of milliseconds.  A registry that is
+ * put into a list is freed in steps: NGX_AGAIN while there is more to free.
+ */
+void ngx_http_hoody_ai_registry_retire(ngx_http_hoody_ai_registry_t **list,
+    ngx_http_hoody_ai_registry_t *reg);
+ngx_int_t ngx_http_hoody_ai_registry_reap(ngx_http_hoody_ai_registry_t **list,
+    ngx_uint_t n);
+
+/*
  * Takes in a container hash, in place of the one of that name that may be
  * there; what is known of its gate stays.  "claims" (may be NULL) collects
  * what may be decided differently.  With "force" other containers on its

@@ -23,6 +23,9 @@
 #define NGX_HTTP_HOODY_AI_MAX_ELEMENTS  (1024 * 1024)
 #define NGX_HTTP_HOODY_AI_MAX_COMMANDS  16384
 
+/* containers of a registry given up that are freed in one go, each 1 ms */
+#define NGX_HTTP_HOODY_AI_REAP          500
+
 /* timers that wait for a far deadline look again after this time */
 #define NGX_HTTP_HOODY_AI_FAR           3600000
 
@@ -51,6 +54,7 @@ static void ngx_http_hoody_ai_replica_expire_handler(ngx_event_t *ev);
 static void ngx_http_hoody_ai_replica_load_handler(ngx_event_t *ev);
 static void ngx_http_hoody_ai_replica_scan_handler(ngx_event_t *ev);
 static void ngx_http_hoody_ai_replica_sweep_handler(ngx_event_t *ev);
+static void ngx_http_hoody_ai_replica_reap_handler(ngx_event_t *ev);
 
 static ngx_http_hoody_ai_verdict_e ngx_http_hoody_ai_replica_find(
     ngx_http_hoody_ai_replica_t *rep, ngx_str_t *claim,
@@ -87,6 +91,7 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
     rep->rules.written = 1;
 
     ngx_queue_init(&rep->queued);
+    ngx_queue_init(&rep->swept);
     ngx_queue_init(&rep->absent);
 
     if (ngx_http_hoody_ai_table_init(&rep->wants) != NGX_OK
@@ -142,6 +147,8 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
                                     ngx_http_hoody_ai_replica_scan_handler);
     ngx_http_hoody_ai_replica_timer(rep, &rep->sweep_timer,
                                     ngx_http_hoody_ai_replica_sweep_handler);
+    ngx_http_hoody_ai_replica_timer(rep, &rep->reap_timer,
+                                    ngx_http_hoody_ai_replica_reap_handler);
     ngx_http_hoody_ai_replica_timer(rep, &rep->post,
                                     ngx_http_hoody_ai_replica_post_handler);
 
@@ -243,7 +250,7 @@ ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep)
     ngx_event_t  *timers[] = {
         &rep->connect_timer, &rep->beat_timer, &rep->stale_timer,
         &rep->expire_timer, &rep->load_timer, &rep->scan_timer,
-        &rep->sweep_timer
+        &rep->sweep_timer, &rep->reap_timer
     };
 
     if (rep->feed) {
@@ -266,6 +273,7 @@ ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep)
 
     ngx_http_hoody_ai_registry_destroy(rep->reg);
     ngx_http_hoody_ai_registry_destroy(rep->fresh);
+    (void) ngx_http_hoody_ai_registry_reap(&rep->retired, NGX_MAX_INT_T_VALUE);
     ngx_http_hoody_ai_replica_free_wants(rep);
     ngx_http_hoody_ai_claims_done(&rep->claims);
 
@@ -630,6 +638,37 @@ ngx_http_hoody_ai_replica_sweep_handler(ngx_event_t *ev)
     rep = ev->data;
 
     ngx_http_hoody_ai_replica_post_handler(&rep->post);
+}
+
+
+void
+ngx_http_hoody_ai_replica_retire(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_registry_t *reg)
+{
+    if (reg == NULL) {
+        return;
+    }
+
+    ngx_http_hoody_ai_registry_retire(&rep->retired, reg);
+
+    if (!rep->reap_timer.timer_set) {
+        ngx_add_timer(&rep->reap_timer, 1);
+    }
+}
+
+
+static void
+ngx_http_hoody_ai_replica_reap_handler(ngx_event_t *ev)
+{
+    ngx_http_hoody_ai_replica_t  *rep;
+
+    rep = ev->data;
+
+    if (ngx_http_hoody_ai_registry_reap(&rep->retired, NGX_HTTP_HOODY_AI_REAP)
+        == NGX_AGAIN)
+    {
+        ngx_add_timer(ev, 1);
+    }
 }
 
 

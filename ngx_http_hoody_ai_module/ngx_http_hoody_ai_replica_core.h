@@ -23,6 +23,10 @@
 #define NGX_HTTP_HOODY_AI_BATCH       500
 #define NGX_HTTP_HOODY_AI_BATCHES     4
 
+/* milliseconds between two sweeps: one for so many names, at most */
+#define NGX_HTTP_HOODY_AI_SWEEP       50
+#define NGX_HTTP_HOODY_AI_SWEEP_MAX   50
+
 /* names read ahead by a load */
 #define NGX_HTTP_HOODY_AI_WINDOW      2048
 
@@ -56,7 +60,7 @@ typedef enum {
 
 typedef struct {
     ngx_http_hoody_ai_link_t           link;
-    ngx_queue_t                        queue;     /* QUEUED or ABSENT */
+    ngx_queue_t                        queue;     /* queued, swept, absent */
     ngx_http_hoody_ai_want_e           state;
     unsigned                           hash:1;    /* its hash, not only gate */
     unsigned                           reading:1; /* the hash is being read */
@@ -65,6 +69,7 @@ typedef struct {
     unsigned                           shared:1;  /* the same, through an
                                                      address of both */
     unsigned                           stray:1;   /* found by the scan */
+    unsigned                           swept:1;   /* is in that queue */
     u_char                             len;
     u_char                             name[];
 } ngx_http_hoody_ai_want_t;
@@ -101,6 +106,7 @@ struct ngx_http_hoody_ai_replica_s {
 
     ngx_http_hoody_ai_registry_t        *reg;         /* decides */
     ngx_http_hoody_ai_registry_t        *fresh;       /* being loaded */
+    ngx_http_hoody_ai_registry_t        *retired;     /* being freed */
     ngx_uint_t                           serial;
 
     /* proof of life of reg; of the connections, for the next reg */
@@ -134,6 +140,7 @@ struct ngx_http_hoody_ai_replica_s {
 
     ngx_http_hoody_ai_table_t            wants;
     ngx_queue_t                          queued;
+    ngx_queue_t                          swept;       /* gate only, after it */
     ngx_queue_t                          absent;
     ngx_uint_t                           nasked;
     ngx_uint_t                           nabsent;
@@ -184,10 +191,11 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_event_t                          load_timer;
     ngx_event_t                          scan_timer;
     ngx_event_t                          sweep_timer;
+    ngx_event_t                          reap_timer;
     ngx_event_t                          post;        /* reads to be sent */
 
     ngx_msec_t                           sweep_next;
-    ngx_uint_t                           swept;
+    ngx_uint_t                           nswept;
 
     ngx_msec_t                           load_time;
     ngx_uint_t                           reconnects;
@@ -206,6 +214,8 @@ struct ngx_http_hoody_ai_replica_s {
     unsigned                             scan_waited:1;
     unsigned                             overflow:1;
     unsigned                             sweep:1;     /* is due */
+    unsigned                             flushed:1;   /* load at once */
+    unsigned                             sweeping:1;  /* a part is under way */
 };
 
 
@@ -214,6 +224,9 @@ struct ngx_http_hoody_ai_replica_s {
 /* drops what is known and loads again; until then everything waits */
 void ngx_http_hoody_ai_replica_reload(ngx_http_hoody_ai_replica_t *rep,
     const char *cause);
+/* gives up a registry, which is freed bit by bit */
+void ngx_http_hoody_ai_replica_retire(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_registry_t *reg);
 void ngx_http_hoody_ai_replica_all(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_tell(ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_set_expire(ngx_http_hoody_ai_replica_t *rep);

@@ -127,7 +127,7 @@ ngx_http_hoody_ai_replica_load_stop(ngx_http_hoody_ai_replica_t *rep)
     rep->load.id++;
     rep->based = 0;
 
-    ngx_http_hoody_ai_registry_destroy(rep->fresh);
+    ngx_http_hoody_ai_replica_retire(rep, rep->fresh);
     rep->fresh = NULL;
 
     free(rep->load.names);
@@ -459,7 +459,7 @@ ngx_http_hoody_ai_replica_load_fields(void *data, void *arg,
 static void
 ngx_http_hoody_ai_replica_load_done(ngx_http_hoody_ai_replica_t *rep)
 {
-    ngx_http_hoody_ai_registry_destroy(rep->reg);
+    ngx_http_hoody_ai_replica_retire(rep, rep->reg);
 
     rep->reg = rep->fresh;
     rep->fresh = NULL;

@@ -18,6 +18,7 @@ typedef struct {
     ngx_uint_t                  gate;
     ngx_uint_t                  list;
     ngx_uint_t                  n;
+    ngx_uint_t                  sweeping;  /* flag: a part of a sweep */
     ngx_http_hoody_ai_want_t   *want[];
 } ngx_http_hoody_ai_batch_t;
 
@@ -77,6 +78,8 @@ ngx_http_hoody_ai_replica_message(void *data,
 
     if (keys->type == NGX_HTTP_HOODY_AI_REDIS_NIL) {
         ngx_http_hoody_ai_replica_reload(rep, "the database was flushed");
+        rep->flushed = 1;
+        ngx_post_event(&rep->post, &ngx_posted_events);
         return;
     }
 
@@ -247,8 +250,9 @@ ngx_http_hoody_ai_replica_want(ngx_http_hoody_ai_replica_t *rep, u_char *name,
 
 
 /*
- * Into the queue, from wherever it is but not while it is sent.  What a
- * request waits for goes in front of what a sweep put there.
+ * Into a queue, from wherever it is but not while it is sent.  What a request
+ * waits for goes in front of all; names of which only the gate is asked, by a
+ * sweep, have a queue of their own and come last.
  */
 
 static void
@@ -265,9 +269,17 @@ ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
     if (w->asked) {
         ngx_queue_remove(&w->queue);
         ngx_queue_insert_head(&rep->queued, &w->queue);
+        w->swept = 0;
+
+    } else if (w->hash && w->swept) {
+        ngx_queue_remove(&w->queue);
+        ngx_queue_insert_tail(&rep->queued, &w->queue);
+        w->swept = 0;
 
     } else if (ngx_queue_empty(&w->queue)) {
-        ngx_queue_insert_tail(&rep->queued, &w->queue);
+        w->swept = !w->hash;
+        ngx_queue_insert_tail(w->swept ? &rep->swept : &rep->queued,
+                              &w->queue);
     }
 }
 
@@ -409,6 +421,19 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
         return;
     }
 
+    if (rep->flushed) {
+        rep->flushed = 0;
+
+        /* there is little to load, and everybody is to be refused soon */
+
+        if (rep->load_timer.timer_set
+            && ngx_http_hoody_ai_replica_load(rep) != NGX_OK)
+        {
+            ngx_http_hoody_ai_redis_abort(rep->data, "cannot start the load");
+            return;
+        }
+    }
+
     if (rep->sweep) {
         ngx_http_hoody_ai_replica_sweep(rep);
     }
@@ -422,6 +447,7 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
 
     while (rep->batches < NGX_HTTP_HOODY_AI_BATCHES
            && (!ngx_queue_empty(&rep->queued)
+               || (!rep->sweeping && !ngx_queue_empty(&rep->swept))
                || rep->gate_asked != rep->gate
                || rep->list_asked != rep->list))
     {
@@ -522,12 +548,14 @@ ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep)
         return;
     }
 
-    rep->swept = 0;
+    rep->nswept = 0;
 
     rep->events->live(rep->events->data,
                       ngx_http_hoody_ai_replica_sweep_claim, rep);
 
-    rep->sweep_next = ngx_current_msec + rep->swept / 200;
+    rep->sweep_next = ngx_current_msec
+                      + ngx_min(rep->nswept / NGX_HTTP_HOODY_AI_SWEEP,
+                                NGX_HTTP_HOODY_AI_SWEEP_MAX);
 }
 
 
@@ -539,7 +567,7 @@ ngx_http_hoody_ai_replica_sweep_claim(void *arg, ngx_str_t *claim)
     ngx_http_hoody_ai_entry_t    *found[2];
     ngx_http_hoody_ai_replica_t  *rep = arg;
 
-    rep->swept++;
+    rep->nswept++;
 
     found[0] = ngx_http_hoody_ai_registry_name(rep->reg, claim);
     n = 1;
@@ -602,7 +630,7 @@ static ngx_int_t
 ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 {
     ngx_str_t                   argv[2 + NGX_HTTP_HOODY_AI_BATCH];
-    ngx_uint_t                  i, n;
+    ngx_uint_t                  i, n, sweeping;
     ngx_queue_t                *q;
     ngx_http_hoody_ai_want_t   *w;
     ngx_http_hoody_ai_batch_t  *batch;
@@ -616,6 +644,25 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
         n++;
     }
 
+    /* one part of a sweep at a time: what is sent next waits for it */
+
+    sweeping = 0;
+
+    while (!rep->sweeping
+           && n < NGX_HTTP_HOODY_AI_BATCH
+           && !ngx_queue_empty(&rep->swept))
+    {
+        sweeping = 1;
+
+        q = ngx_queue_head(&rep->swept);
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&rep->queued, q);
+
+        w = ngx_queue_data(q, ngx_http_hoody_ai_want_t, queue);
+        w->swept = 0;
+        n++;
+    }
+
     batch = malloc(sizeof(ngx_http_hoody_ai_batch_t)
                    + n * sizeof(ngx_http_hoody_ai_want_t *));
     if (batch == NULL) {
@@ -625,6 +672,7 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
     batch->sent = ngx_current_msec;
     batch->gate = rep->gate;
     batch->list = rep->list;
+    batch->sweeping = sweeping;
     batch->n = n;
 
     ngx_str_set(&argv[0], "MULTI");
@@ -714,6 +762,7 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 
     rep->gate_asked = rep->gate;
     rep->list_asked = rep->list;
+    rep->sweeping |= sweeping;
     rep->batches++;
 
     return NGX_OK;
@@ -738,6 +787,10 @@ ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
     ngx_http_hoody_ai_replica_t  *rep = data;
 
     rep->batches--;
+
+    if (batch->sweeping) {
+        rep->sweeping = 0;
+    }
 
     if (reply == NULL
         || ngx_http_hoody_ai_replica_batch_apply(rep, batch, reply) != NGX_OK)

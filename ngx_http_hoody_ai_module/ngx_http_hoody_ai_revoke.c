@@ -26,8 +26,9 @@
 struct ngx_http_hoody_ai_live_s {
     ngx_str_node_t   node;
     ngx_queue_t      requests;
-    ngx_queue_t      idle;             /* linked while "requests" is empty */
-    size_t           body_memory;
+    ngx_queue_t      idle;             /* linked while "uses" is 0 */
+    ngx_uint_t       uses;             /* requests, and those that pay here */
+    size_t           body_memory;      /* of the container of this name */
 };
 
 
@@ -38,6 +39,9 @@ static void ngx_http_hoody_ai_live_each(void *data,
 static void ngx_http_hoody_ai_live_post(ngx_http_hoody_ai_live_t *live);
 static ngx_http_hoody_ai_live_t *ngx_http_hoody_ai_live_find(ngx_str_t *claim,
     uint32_t hash);
+static ngx_http_hoody_ai_live_t *ngx_http_hoody_ai_live_use(ngx_str_t *claim,
+    ngx_log_t *log);
+static void ngx_http_hoody_ai_live_leave(ngx_http_hoody_ai_live_t *live);
 static void ngx_http_hoody_ai_live_trim(void);
 static void ngx_http_hoody_ai_judge(ngx_event_t *ev);
 static void ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx);
@@ -89,48 +93,79 @@ ngx_http_hoody_ai_live_find(ngx_str_t *claim, uint32_t hash)
 }
 
 
-/* enters the request once; its cleanup takes it out */
+/* finds or makes one, which stays until it is left */
 
-ngx_int_t
-ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx)
+static ngx_http_hoody_ai_live_t *
+ngx_http_hoody_ai_live_use(ngx_str_t *claim, ngx_log_t *log)
 {
     uint32_t                   hash;
     ngx_http_hoody_ai_live_t  *live;
 
-    if (ctx->live) {
-        return NGX_OK;
-    }
+    hash = ngx_murmur_hash2(claim->data, claim->len);
 
-    hash = ngx_murmur_hash2(ctx->claim.data, ctx->claim.len);
-
-    live = ngx_http_hoody_ai_live_find(&ctx->claim, hash);
+    live = ngx_http_hoody_ai_live_find(claim, hash);
 
     if (live == NULL) {
 
-        live = ngx_alloc(sizeof(ngx_http_hoody_ai_live_t) + ctx->claim.len,
-                         ctx->request->connection->log);
+        live = ngx_alloc(sizeof(ngx_http_hoody_ai_live_t) + claim->len, log);
         if (live == NULL) {
-            return NGX_ERROR;
+            return NULL;
         }
 
-        live->node.str.len = ctx->claim.len;
+        live->node.str.len = claim->len;
         live->node.str.data = (u_char *) live
                               + sizeof(ngx_http_hoody_ai_live_t);
-        ngx_memcpy(live->node.str.data, ctx->claim.data, ctx->claim.len);
+        ngx_memcpy(live->node.str.data, claim->data, claim->len);
 
         live->node.node.key = hash;
+        live->uses = 0;
         live->body_memory = 0;
 
         ngx_queue_init(&live->requests);
         ngx_rbtree_insert(&ngx_http_hoody_ai_live_tree, &live->node.node);
 
-    } else if (ngx_queue_empty(&live->requests)) {
+    } else if (live->uses == 0) {
         ngx_queue_remove(&live->idle);
         ngx_http_hoody_ai_live_nidle--;
     }
 
-    ctx->live = live;
-    ngx_queue_insert_tail(&live->requests, &ctx->queue);
+    live->uses++;
+
+    return live;
+}
+
+
+static void
+ngx_http_hoody_ai_live_leave(ngx_http_hoody_ai_live_t *live)
+{
+    if (--live->uses) {
+        return;
+    }
+
+    ngx_queue_insert_tail(&ngx_http_hoody_ai_live_idle, &live->idle);
+
+    if (++ngx_http_hoody_ai_live_nidle > NGX_HTTP_HOODY_AI_LIVE_IDLE) {
+        ngx_http_hoody_ai_live_trim();
+    }
+}
+
+
+/* enters the request once; its cleanup takes it out */
+
+ngx_int_t
+ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    if (ctx->live) {
+        return NGX_OK;
+    }
+
+    ctx->live = ngx_http_hoody_ai_live_use(&ctx->claim,
+                                           ctx->request->connection->log);
+    if (ctx->live == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_queue_insert_tail(&ctx->live->requests, &ctx->queue);
 
     ctx->judge.handler = ngx_http_hoody_ai_judge;
     ctx->judge.data = ctx;
@@ -167,13 +202,7 @@ ngx_http_hoody_ai_live_remove(ngx_http_hoody_ai_ctx_t *ctx)
     ngx_queue_remove(&ctx->queue);
     ngx_http_hoody_ai_live_count--;
 
-    if (ngx_queue_empty(&live->requests)) {
-        ngx_queue_insert_tail(&ngx_http_hoody_ai_live_idle, &live->idle);
-
-        if (++ngx_http_hoody_ai_live_nidle > NGX_HTTP_HOODY_AI_LIVE_IDLE) {
-            ngx_http_hoody_ai_live_trim();
-        }
-    }
+    ngx_http_hoody_ai_live_leave(live);
 }
 
 
@@ -222,19 +251,45 @@ ngx_http_hoody_ai_live_wait(ngx_http_hoody_ai_ctx_t *ctx, ngx_msec_t timeout)
 }
 
 
-/* adds to, or takes from, what the bodies of this claim occupy */
+/*
+ * Counts n bytes that ctx->kept holds by now, and tells what the bodies of this
+ * container occupy, asked for by its name or by its number.
+ */
 
-size_t
-ngx_http_hoody_ai_live_body_memory(ngx_http_hoody_ai_ctx_t *ctx,
-    ssize_t change)
+ngx_int_t
+ngx_http_hoody_ai_live_pay(ngx_http_hoody_ai_ctx_t *ctx, size_t n,
+    size_t *share)
 {
-    if (ctx->live == NULL) {
-        return 0;
+    if (ctx->payer == NULL) {
+        ctx->payer = ngx_http_hoody_ai_live_use(&ctx->container,
+                                              ctx->request->connection->log);
+        if (ctx->payer == NULL) {
+            return NGX_ERROR;
+        }
+
+        n = ctx->kept;
     }
 
-    ctx->live->body_memory += change;
+    ctx->payer->body_memory += n;
 
-    return ctx->live->body_memory;
+    *share = ctx->payer->body_memory;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_hoody_ai_live_paid(ngx_http_hoody_ai_ctx_t *ctx)
+{
+    if (ctx->payer == NULL) {
+        return;
+    }
+
+    ctx->payer->body_memory -= ctx->kept;
+
+    ngx_http_hoody_ai_live_leave(ctx->payer);
+
+    ctx->payer = NULL;
 }
 
 

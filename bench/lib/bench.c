@@ -2,8 +2,10 @@
 
 #include "bench.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MAX_OPTIONS 16
 #define MAX_FILE (64 * 1024 * 1024)
 
 _Noreturn void hai_bench_die(const char *format, ...) {
@@ -95,8 +98,9 @@ static int connect_unix(const char *path) {
     return fd;
 }
 
-static int connect_tcp(const char *address) {
+static int connect_tcp(const char *address, const char *local) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
+    struct sockaddr_in from = {.sin_family = AF_INET};
     char host[256];
     const char *colon = strrchr(address, ':');
     size_t len;
@@ -122,6 +126,14 @@ static int connect_tcp(const char *address) {
     }
 
     fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (local != NULL
+        && (fd == -1 || inet_pton(AF_INET, local, &from.sin_addr) != 1
+            || bind(fd, (struct sockaddr *) &from, sizeof(from)) != 0))
+    {
+        hai_bench_die("cannot come from %s", local);
+    }
+
     if (fd == -1 || connect(fd, ai->ai_addr, ai->ai_addrlen) != 0) {
         hai_bench_die("cannot connect to %s%s: %s", host, colon,
                       strerror(errno));
@@ -133,12 +145,16 @@ static int connect_tcp(const char *address) {
 }
 
 int hai_bench_connect(const char *address) {
+    return hai_bench_connect_from(address, NULL);
+}
+
+int hai_bench_connect_from(const char *address, const char *local) {
     int fd, flags;
 
     if (strncmp(address, "unix:", 5) == 0) {
         fd = connect_unix(address + 5);
     } else {
-        fd = connect_tcp(address);
+        fd = connect_tcp(address, local);
     }
 
     flags = fcntl(fd, F_GETFL);
@@ -212,20 +228,63 @@ char *hai_bench_read_file(const char *path, size_t *len) {
     return data;
 }
 
-long hai_bench_number(const char *option, const char *text, long min,
-                      long max) {
+static void take_option(const struct hai_option *option, const char *text) {
     char *end;
     long n;
+
+    if (option->text != NULL) {
+        *option->text = text;
+        return;
+    }
 
     errno = 0;
     n = strtol(text, &end, 10);
 
-    if (errno != 0 || end == text || *end != '\0' || n < min || n > max) {
-        hai_bench_die("%s: \"%s\" is not a number from %ld to %ld", option,
-                      text, min, max);
+    if (errno != 0 || end == text || *end != '\0' || n < option->min
+        || n > option->max)
+    {
+        hai_bench_die("--%s: \"%s\" is not a number from %ld to %ld",
+                      option->name, text, option->min, option->max);
     }
 
-    return n;
+    *option->number = n;
+}
+
+void hai_bench_options(int argc, char **argv, const char *usage,
+                       const struct hai_option *options) {
+    struct option all[MAX_OPTIONS + 2] = {{0}};
+    bool wrong = false;
+    int i, n, at;
+
+    for (n = 0; n < MAX_OPTIONS && options[n].name != NULL; n++) {
+        all[n].name = options[n].name;
+        all[n].has_arg = required_argument;
+    }
+
+    all[n].name = "help";
+    all[n].val = 'h';
+
+    while ((i = getopt_long(argc, argv, "h", all, &at)) != -1) {
+        if (i == 'h') {
+            fputs(usage, stdout);
+            exit(0);
+        }
+
+        if (i == 0) {
+            take_option(&options[at], optarg);
+        } else {
+            wrong = true;
+        }
+    }
+
+    for (i = 0; i < n; i++) {
+        wrong |= options[i].required && *options[i].text == NULL;
+    }
+
+    if (wrong || optind != argc) {
+        fputs(usage, stderr);
+        exit(2);
+    }
 }
 
 void hai_samples_add(struct hai_samples *samples, uint64_t value) {

@@ -32,6 +32,9 @@ uint64_t hai_bench_memory(long pid, const char *field);
 /* A non-blocking connection to host:port, [ipv6]:port or unix:PATH. */
 int hai_bench_connect(const char *address);
 
+/* The same, from an IPv4 address. */
+int hai_bench_connect_from(const char *address, const char *local);
+
 /*
  * Whether an HTTP answer is complete; the buffer needs room for one byte more.
  * *expected is 0 at first and belongs to this function.  One request is on its
@@ -43,8 +46,22 @@ bool hai_bench_answer_complete(char *answer, size_t received, size_t *expected);
 /* The whole file; free() it. */
 char *hai_bench_read_file(const char *path, size_t *len);
 
-/* A number from min to max, or the program ends with a message. */
-long hai_bench_number(const char *option, const char *text, long min, long max);
+/* One option of a program: a text, or a number from min to max. */
+struct hai_option {
+    const char *name;
+    const char **text;
+    bool required; /* a text that has to be given */
+    long *number;
+    long min;
+    long max;
+};
+
+/*
+ * Reads the options, of which the one without a name is the last.  -h shows
+ * the usage and ends the program, and so does whatever is wrong.
+ */
+void hai_bench_options(int argc, char **argv, const char *usage,
+                       const struct hai_option *options);
 
 void hai_samples_add(struct hai_samples *samples, uint64_t value);
 

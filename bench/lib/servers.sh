@@ -46,7 +46,7 @@ bench_begin() {
     [ "$(id -u)" -eq 0 ] || hai_die "this has to be run as root"
 
     # a stream takes a file here and two in nginx
-    ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -H -n)"
+    ulimit -n 20000 2>/dev/null || ulimit -n "$(ulimit -H -n)"
 
     # folders of secrets must be root's from the root down, which /tmp is not
     BENCH_WORK=$(mktemp -d /run/hai-bench.XXXXXX)
@@ -123,13 +123,99 @@ bench_start_redis() {
 # bench_register <server>: the container, in the registry of that name
 bench_register() {
     # shellcheck disable=SC2119
-    bench_redis >/dev/null <<END
+    bench_registration "$1" | bench_redis >/dev/null
+}
+
+
+# bench_registration <server>: what that takes
+bench_registration() {
+    cat <<END
 HSET hoody:{$1}:container:dev-env number 1 addresses "127.0.0.1 ::1"
 HSET hoody:{$1}:container:dev-env id 0123456789abcdef01234567
 HSET hoody:{$1}:container:dev-env tags "dev bench" status running
 SADD hoody:{$1}:containers dev-env
 SADD hoody:{$1}:ai:enabled dev-env
 END
+}
+
+
+# bench_customers <number>: many more of them, for redis-cli --pipe
+bench_customers() {
+    perl -e '
+        sub command {
+            print "*", scalar @_, "\r\n",
+                map { "\$" . length . "\r\n$_\r\n" } @_;
+        }
+
+        for my $i (1 .. shift) {
+            my $name = sprintf "customer-%06d", $i;
+            my @address = ($i >> 16, $i >> 8 & 255, $i & 255);
+
+            command("HSET", "hoody:{bench}:container:$name",
+                    id => sprintf("%024x", $i), number => 1000 + $i,
+                    addresses => sprintf("10.%d.%d.%d fd00::%x", @address, $i),
+                    mac => sprintf("02:00:00:%02x:%02x:%02x", @address),
+                    host_interface => "veth$i", tags => "customer prod",
+                    project_id => sprintf("%024x", $i % 1000),
+                    status => "running", created_at => "2026-01-01T00:00:00Z",
+                    updated_at => "2026-01-01T00:00:00Z");
+            command("SADD", "hoody:{bench}:containers", $name);
+            command("SADD", "hoody:{bench}:ai:enabled", $name);
+        }' "$1"
+}
+
+
+# bench_start_churn <kind> <customers> <a second>: changes them until
+# bench_stop_churn, which says how many a second it were; "hash" their hashes
+# only, "gate" the set of those that are enabled as well
+bench_start_churn() {
+    "${BENCH_ON_OTHERS[@]}" perl -MTime::HiRes=time,sleep \
+        -MIO::Socket::UNIX -e '
+        my ($path, $file, $kind, $customers, $rate) = @ARGV;
+        my $redis = IO::Socket::UNIX->new(Peer => $path) or die "$path: $!\n";
+        my ($n, $start, $word) = (0, time);
+        my $running = 1;
+
+        $SIG{TERM} = sub { $running = 0 };
+
+        while ($running) {
+            my $due = $rate * (time - $start);
+
+            if ($n >= $due) {
+                sleep 0.0005;
+                next;
+            }
+
+            my $i = 1 + $n * 7919 % $customers;
+            my $name = sprintf "customer-%06d", $i;
+            my $key = "hoody:{bench}:container:$name";
+            my @all = (
+                "HSET $key tags changed-$n",
+                "HSET $key status stopped", "HSET $key status running",
+                sprintf("HSET $key addresses 10.%d.%d.%d", $i >> 16,
+                        $i >> 8 & 255, $i & 255),
+                "SREM hoody:{bench}:ai:enabled $name",
+                "SADD hoody:{bench}:ai:enabled $name",
+            );
+
+            print $redis $all[$n % ($kind eq "gate" ? 6 : 4)], "\r\n";
+            $redis->flush;
+            <$redis>;
+            $n++;
+        }
+
+        open(my $out, ">", $file) or die "$file: $!\n";
+        printf $out "%.0f\n", $n / (time - $start);
+        close $out or die "$file: $!\n";
+    ' "$BENCH_WORK/redis.sock" "$BENCH_WORK/churn" "$@" </dev/null &
+    BENCH_CHURN=$!
+    BENCH_PIDS+=("$BENCH_CHURN")
+}
+
+
+bench_stop_churn() {
+    bench_stop "$BENCH_CHURN"
+    cat "$BENCH_WORK/churn"
 }
 
 
@@ -201,7 +287,9 @@ bench_start_provider() {
 
 
 # What all servers have in common.  Connections stay open for as long as a
-# round takes; answers of every server go to the same provider.
+# round takes; answers of every server go to the same provider.  nginx closes
+# connections that wait for a request when the last sixteenth is taken, so there
+# are more of them than files.
 bench_write_common() {
     local root=$1 load=$2
 
@@ -210,7 +298,7 @@ $load
 worker_processes 1;
 error_log $root/error.log notice;
 pid $root/pid;
-events { worker_connections 8192; }
+events { worker_connections 32768; }
 END
 }
 

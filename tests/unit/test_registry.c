@@ -484,6 +484,44 @@ static void test_memory(void **state) {
     ngx_http_hoody_ai_registry_destroy(reg);
 }
 
+/* what is given up is freed in steps, the newest first, and all of it */
+static void test_reap(void **state) {
+    ngx_http_hoody_ai_registry_t *list = NULL, *reg;
+    ngx_uint_t steps = 0;
+    char name[32];
+
+    (void) state;
+
+    for (int n = 0; n < 3; n++) {
+        reg = ngx_http_hoody_ai_registry_create();
+        assert_non_null(reg);
+
+        for (int i = 0; i < n * 1000; i++) {
+            snprintf(name, sizeof(name), "container-%d", i);
+            assert_int_equal(set(reg,
+                                 (struct row){.name = name,
+                                              .number = "7",
+                                              .addresses = "192.0.2.1",
+                                              .deadline = 1},
+                                 NULL),
+                             NGX_OK);
+        }
+
+        ngx_http_hoody_ai_registry_retire(&list, reg);
+    }
+
+    ngx_http_hoody_ai_registry_retire(&list, NULL);
+
+    while (ngx_http_hoody_ai_registry_reap(&list, 100) == NGX_AGAIN) {
+        steps++;
+    }
+
+    /* empty buckets count like containers */
+    assert_null(list);
+    assert_in_range(steps, 30, 120);
+    assert_int_equal(ngx_http_hoody_ai_registry_reap(&list, 0), NGX_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
@@ -495,6 +533,7 @@ int main(void) {
         cmocka_unit_test(test_gate_survives_a_change),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_reap),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
