@@ -1,0 +1,935 @@
+#!/usr/bin/perl
+
+# Random changes of the registry and random faults, under requests and
+# streams, against a model of what may be admitted (lib/HoodyAI/Model.pm).
+#
+# Two gateways of one host and three workers; one writer, which also does the
+# faults; clients with addresses, clients in cgroups on a unix socket, and
+# clients that hold streams.  Nothing is compared while it runs: writer and
+# clients note what they did and when, then each answer is judged against all
+# states that the registry had at the time.
+#
+#   MODEL_TIME=16    seconds, in rounds of 8; the first round has a fixed seed
+#   SEED=n           all rounds with this one; what failed says its seed
+#   KEEP=1           keeps the history, as a failure does
+#
+# A seed gives the same writes and faults in the same order.  What happens in
+# between is up to the machine.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use IO::Select;
+use List::Util qw(max min shuffle);
+use POSIX qw(_exit);
+use Test::More;
+use Time::HiRes qw(sleep clock_gettime CLOCK_MONOTONIC);
+
+use HoodyAI::Model;
+use HoodyAI::System qw(wait_for free_port chat slurp spew);
+
+my $max_stale = 1;
+my $total = $ENV{MODEL_TIME} // 16;
+my $length = min(8, $total);
+
+# from the loss of access to the end of a stream; the contract's 100 ms are
+# looked at in rules of p99 below
+my $bound = 1;
+
+sub now { clock_gettime(CLOCK_MONOTONIC) }
+
+
+# The two gateways
+
+$ENV{TEST_NGINX_OPENAI_KEY} //= HoodyAI::System->new_key('openai');
+$ENV{TEST_NGINX_ANTHROPIC_KEY} //= HoodyAI::System->new_key('anthropic');
+
+my $s = HoodyAI::System->new;
+my $other = HoodyAI::System->new;
+my @redis = (args => ['--enable-debug-command', 'yes']);
+
+$s->redis(@redis);
+$s->provider;
+$other->{provider} = $s->{provider};
+
+my $options = "unix:$s->{redis_socket} max_stale=${max_stale}s";
+my $v6 = free_port();
+
+for my $gateway ($s, $other) {
+    $gateway->nginx(
+        redis => $options, level => 'info', workers => $gateway == $s ? 2 : 1,
+        location => 'add_header X-Model $hoody_ai_container always;',
+        server => $gateway == $s
+            ? "listen unix:$s->{dir}/gateway.sock; listen [::1]:$v6;" : '');
+}
+
+my $unix = "unix:$s->{dir}/gateway.sock";
+
+chmod 0777, "$s->{dir}/gateway.sock";
+
+
+# Two cgroups where the kernel and our rights allow it
+
+my ($tree) = slurp('/proc/mounts') =~ /^\S+ (\S+) cgroup2 /m;
+my $top = "hai-model-$$";
+my @groups;
+
+if ($> == 0 && $tree && -w $tree && mkdir "$tree/$top") {
+    push @groups, '';
+
+    for (qw(a b)) {
+        mkdir "$tree/$top/$_" or die "cgroup: $!\n";
+        push @groups, "/$_";
+    }
+
+} else {
+    diag('NOT TESTED: cgroups need root and a cgroup2 that can be written');
+}
+
+my $parent = $$;
+
+END {
+    if ($parent == $$) {
+        wait_for { rmdir "$tree/$top$_" } 2 for reverse @groups;
+    }
+}
+
+
+# Who there is.  Each has a home, so that most requests of clients at home are
+# admitted while nothing is broken.
+
+my %home = (
+    a => ['127.0.0.2'],
+    b => ['127.0.0.3', '1'],
+    c => ['127.0.0.4', '2', "/$top/a"],
+    d => ['127.0.0.5 ::1', '3', "/$top/b"],
+    5 => ['127.0.0.6', '4'],
+    'x-1' => ['127.0.0.7', '6'],
+);
+my @names = sort keys %home;
+my @v4 = map { "127.0.0.$_" } 2 .. 7;
+my @kernel = @groups ? ("/$top/a", "/$top/b") : ();
+my @numbers = qw(1 2 3 4 5 6 7 05 1x);
+my @claims = (@names, 1 .. 7, '05', 'nobody');
+
+# what a text in "addresses" or "cgroup" stands for
+my %covers = (
+    (map { $_ => [$_] } @v4, '::1'),
+    '127.0.0.2/31' => [@v4[0, 1]],
+    '127.0.0.4/30' => [@v4[2 .. 5]],
+    '127.0.0.0/29' => [@v4],
+    '0.0.0.0/0' => [@v4],
+    '::/0' => ['::1'],
+    '::1/128' => ['::1'],
+    '::ffff:127.0.0.3' => ['127.0.0.3'],
+    '127.0.0.3/29' => [],               # bits behind its length
+    '127.0.0.4/33' => [],
+    '127.0.0.5.1' => [],
+    (map { $_ => [$_] } @kernel),
+    "/$top" => [@kernel],
+);
+my @texts = grep { !m{^/} } sort keys %covers;
+my @cgroups = grep { m{^/} } sort keys %covers;
+
+my %at = (
+    (map { my $source = $_; map { $_ => $source } @{$covers{$source}} } @v4),
+    '::1' => '::1', map { $_ => $_ } @kernel,
+);
+
+
+# Clients
+
+# An address to come from and one to go to.
+sub way {
+    my ($source) = @_;
+
+    return (to => $unix) if $source =~ m{^/};
+    return (to => "[::1]:$v6") if $source eq '::1';
+    return (local => $source,
+        to => (rand() < 0.6 ? $s : $other)->address);
+}
+
+
+# Who asks from there, more often than not.
+sub claim {
+    my ($source) = @_;
+
+    return $claims[rand @claims] if rand() < 0.35;
+
+    my ($name) = grep { index("@{$home{$_}} ", "$source ") >= 0
+        || (split / /, $home{$_}[0])[0] eq $source
+        || ($home{$_}[2] // '') eq $source } @names;
+
+    return $name if !defined $home{$name}[1] || rand() < 0.7;
+    return $home{$name}[1];
+}
+
+
+sub name_of { $_[0]{headers}{'x-model'} // '' }
+
+# What a client notes: times and what was asked and answered.
+sub note_answer {
+    my ($out, @words) = @_;
+
+    print $out join("\t", @words), "\n";
+}
+
+
+sub requests {
+    my ($out, $stop, @sources) = @_;
+    my %kept;
+
+    until ($$stop) {
+        my $source = $sources[rand @sources];
+        my $claim = claim($source);
+        my $began = now();
+        my $answer;
+
+        eval {
+            my $keep = rand() < 0.7;
+            my $client = ($keep && delete $kept{$source})
+                || $s->client(way($source), timeout => 8);
+
+            $client->request('POST', '/v1/chat/completions', token => $claim,
+                body => chat(), $keep ? () : (headers => [Connection =>
+                'close']));
+            $answer = $client->answer;
+
+            # closed by the server before it was asked, as one may at any time
+            if (!$answer->{status}) {
+                $client = $s->client(way($source), timeout => 8);
+                $client->request('POST', '/v1/chat/completions',
+                    token => $claim, body => chat());
+                $answer = $client->answer;
+            }
+
+            $kept{$source} = $client if $keep && $answer->{complete}
+                && ($answer->{headers}{connection} // '') ne 'close';
+        };
+
+        my $status = $answer && $answer->{complete} ? $answer->{status} : 0;
+
+        note_answer($out, 'R', $began, now(), $claim, $source, $status,
+            $status == 200 ? name_of($answer)
+                : $answer->{json}{error}{code} // '');
+
+        sleep 0.001 + rand 0.004;
+    }
+}
+
+
+sub streams {
+    my ($out, $stop, @sources) = @_;
+    my @open;
+
+    my $ended = sub {
+        my ($stream, $end) = @_;
+        my $c = $stream->{client};
+
+        note_answer($out, 'S', @$stream{qw(from head)}, now(),
+            @$stream{qw(claim source name)}, $end);
+        $c->close;
+    };
+
+    until ($$stop) {
+        if (@open < 12) {
+            my $source = $sources[rand @sources];
+            my $claim = claim($source);
+            my $began = now();
+            my ($client, $head);
+
+            eval {
+                $client = $s->stream(way($source), token => $claim,
+                    timeout => 8, headers => ['X-Sample-Chunks', 400,
+                        'X-Sample-Delay', 10]);
+                $head = $client->head;
+            };
+
+            if ($head && $head->{status} == 200) {
+                push @open, { client => $client, from => $began,
+                    head => now(), claim => $claim, source => $source,
+                    name => name_of($head), body => '' };
+
+                # its admission is judged like any other
+                note_answer($out, 'R', $began, now(), $claim, $source, 200,
+                    name_of($head));
+
+            } else {
+                my $body = $head ? $client->rest : '';
+                my ($code) = $body =~ /"code":"(\w+)"/;
+
+                note_answer($out, 'R', $began, now(), $claim, $source,
+                    $head ? $head->{status} : 0, $code // '');
+            }
+        }
+
+        my $select = IO::Select->new(map { $_->{client}{socket} } @open);
+        my %ready = map { $_ => 1 } $select->can_read(0.002);
+
+        for my $stream (splice @open) {
+            my $client = $stream->{client};
+
+            if (!$ready{$client->{socket}}) {
+                push @open, $stream;
+                next;
+            }
+
+            my $piece = $client->piece(0);
+
+            if (defined $piece) {
+                $stream->{body} = substr $stream->{body} . $piece, -2000;
+                push @open, $stream;
+                next;
+            }
+
+            $ended->($stream, !$client->{complete} ? 'lost'
+                : $stream->{body} =~ /access_revoked[^\n]*\n\n\z/ ? 'revoked'
+                : $stream->{body} =~ /data: \[DONE\]\n\n\z/ ? 'whole' : 'odd');
+        }
+
+        sleep 0.003;
+    }
+
+    $ended->($_, 'open') for @open;
+}
+
+
+# Each in a process of its own, in its cgroup.
+sub client_start {
+    my ($seed, $i, $group, $work, @sources) = @_;
+    my $file = "$s->{dir}/client.$i";
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid == 0) {
+        my $stop = 0;
+
+        $SIG{TERM} = sub { $stop = 1 };
+        srand($seed + 1000 * ($i + 1));
+
+        if ($group) {
+            open(my $procs, '>', "$tree$group/cgroup.procs") or _exit(1);
+            syswrite($procs, $$) or _exit(1);
+            close $procs;
+        }
+
+        open(my $out, '>', $file) or _exit(1);
+        $work->($out, \$stop, @sources);
+        close $out or _exit(1);
+        _exit($s->{leaked} ? 3 : 0);
+    }
+
+    return { pid => $pid, file => $file };
+}
+
+
+# How long servers were ready to run and did not.  The kernel counts it for
+# each process; what this process itself waited for is added, because a host
+# may have been stopped as a whole.
+sub meter_start {
+    my $file = "$s->{dir}/meter";
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid == 0) {
+        my ($stop, $sum, $looked, %last, @pids) = (0, 0, 0);
+        my $before = now();
+
+        $SIG{TERM} = sub { $stop = 1 };
+        open(my $out, '>', $file) or _exit(1);
+
+        until ($stop) {
+            if (now() - $looked > 0.2) {
+                @pids = (slurp("$s->{dir}/redis/pid"), $s->workers,
+                    $other->workers);
+                $looked = now();
+            }
+
+            for my $pid (grep { /^\d+\z/ } @pids) {
+                my ($waited) = slurp("/proc/$pid/schedstat") =~ /^\d+ (\d+)/
+                    or next;
+                my $more = $waited - ($last{$pid} // $waited);
+
+                $sum += $more / 1e9 if $more > 0;
+                $last{$pid} = $waited;
+            }
+
+            my $time = now();
+
+            $sum += max(0, $time - $before - 0.012);
+            $before = $time;
+            print $out "$time $sum\n";
+            sleep 0.005;
+        }
+
+        close $out;
+        _exit(0);
+    }
+
+    return { pid => $pid, file => $file };
+}
+
+
+sub client_stop {
+    my (@clients) = @_;
+    my $bad = 0;
+
+    kill 'TERM', map { $_->{pid} } @clients;
+
+    for (@clients) {
+        waitpid $_->{pid}, 0;
+        $bad++ if $?;
+    }
+
+    return $bad;
+}
+
+
+# The writer
+
+my ($model, $history, $seed, $wrong);
+
+sub key { $s->rkey($_[0]) }
+sub hash_of { key("container:$_[0]") }
+sub one { $_[rand @_] }
+
+
+sub told {
+    my ($began, $text) = @_;
+
+    printf $history "%.4f %.4f %s\n", $began, now(), $text;
+}
+
+
+# Does commands to Redis and to the model, as one write.  [database, command,
+# word, ...]; more than one of them in a transaction.
+sub write_keys {
+    my (@commands) = @_;
+
+    return if !@commands;
+
+    # near a deadline nobody knows which was first
+    wait_for { !$model->deadline_in(now() - 0.02, now() + 0.03) } 5;
+
+    @commands = $model->possible(@commands) if @commands > 1;
+
+    my $text = join '; ', map { my ($db, @w) = @$_; "$db: @w" } @commands;
+    my ($db, $good) = (0, 1);
+    my @words;
+
+    if (@commands > 1) {
+        for (@commands) {
+            my ($in, @command) = @$_;
+            push @words, ['SELECT', $in] if $in != $db;
+            push @words, \@command;
+            $db = $in;
+        }
+
+        push @words, ['SELECT', 0] if $db;
+        @words = (['MULTI'], @words, ['EXEC']);
+
+    } elsif (@commands) {
+        my ($in, @command) = @{$commands[0]};
+
+        @words = $in ? (['SELECT', $in], \@command, ['SELECT', 0])
+                     : \@command;
+    }
+
+    my $began = now();
+
+    for (@words) {
+        next if eval { $s->cmd(@$_); 1 };
+        die $@ if $@ !~ /^redis error/;
+        $good = 0;
+    }
+
+    my $ended = now();
+    my $doubt = $model->deadline_in($began - 0.01, $ended + 0.01);
+
+    $model->expire($ended + 0.01) if $doubt;
+
+    if ($doubt) {
+        $model->replace($began, now(), "$text, in doubt", there());
+
+    } elsif (@commands && !!$model->step($began, $ended, $text, @commands)
+        != !!$good)
+    {
+        $wrong = "$text: an error, or none";
+    }
+
+    told($began, $text);
+}
+
+
+# What there is in Redis, as the model keeps it.
+sub there {
+    my @db = ({}, {});
+
+    for my $n (0, 1) {
+        $s->cmd('SELECT', $n);
+
+        for my $key (@{$s->cmd('KEYS', '*')}) {
+            next if $key =~ /events|container:fill/;
+
+            my $type = $s->cmd('TYPE', $key);
+            my $before = now();
+            my $left = $s->cmd('PTTL', $key);
+            my $value = $type eq 'set' ? { map { $_ => 1 }
+                    grep { !/^fill/ } @{$s->cmd('SMEMBERS', $key)} }
+                : $type eq 'hash' ? { @{$s->cmd('HGETALL', $key)} }
+                : $type eq 'string' ? $s->cmd('GET', $key) : next;
+
+            $db[$n]{$key} = [$type, $value, $left < 0 ? undef
+                : [$before + $left / 1000, now() + $left / 1000]];
+        }
+    }
+
+    $s->cmd('SELECT', 0);
+
+    return \@db;
+}
+
+
+# Is the model's idea of Redis right?  Deadlines apart.
+sub same {
+    my $flat = sub {
+        my ($db) = @_;
+
+        return join "\n", map { my $n = $_; map {
+            my ($type, $value) = @{$db->[$n]{$_}};
+            "$n $_ $type " . (ref $value ? join ' ',
+                map { "$_=$value->{$_}" } sort keys %$value : $value)
+        } sort keys %{$db->[$n]} } 0, 1;
+    };
+
+    wait_for { !$model->deadline_in(now() - 0.05, now() + 0.2) } 5;
+    $model->expire(now());
+
+    return ($flat->($model->{db}), $flat->(there()));
+}
+
+
+# A container as it is at home.
+sub at_home {
+    my ($db, $name) = @_;
+    my ($addresses, $number, $cgroup) = @{$home{$name}};
+
+    return ([$db, 'DEL', hash_of($name)],
+        [$db, 'HSET', hash_of($name), addresses => $addresses,
+            id => sprintf('%024x', ord $name), status => 'running',
+            defined $number ? (number => $number) : (),
+            defined $cgroup ? (cgroup => $cgroup) : ()],
+        [$db, 'SADD', key('ai:enabled'), $name],
+        [$db, 'SADD', key('containers'), $name]);
+}
+
+
+# Databases must not look alike: that is what tells them apart.
+my $generation = 0;
+
+sub generations {
+    return map { [$_, 'SET', key('generation'), 'g' . ++$generation] } 0, 1;
+}
+
+sub all_home {
+    return ([0, 'DEL', key('ai:enabled')], map { at_home(0, $_) } @names);
+}
+
+
+# One change, chosen by chance: commands that belong together.
+my @changes = (
+    [14, sub { [0, one('SADD', 'SREM', 'SREM'), key('ai:enabled'), $_[0]] }],
+    [6, sub { [0, 'HSET', hash_of($_[0]), status => one('running', 'running',
+        'stopped', 'paused')] }],
+    [2, sub { [0, 'HDEL', hash_of($_[0]), one('status', 'addresses',
+        'number', 'cgroup')] }],
+    [8, sub { [0, 'HSET', hash_of($_[0]), addresses => join ' ',
+        map { one(@texts) } 1 .. 1 + rand 2] }],
+    [5, sub { [0, 'HSET', hash_of($_[0]), addresses => one(@v4)] }],
+    [5, sub { [0, 'HSET', hash_of($_[0]), number => one(@numbers)] }],
+    [4, sub { [0, 'HSET', hash_of($_[0]), cgroup => one(@cgroups)] }],
+    [5, sub { [0, one('DEL', 'UNLINK'), hash_of($_[0])] }],
+    [4, sub { [0, 'RENAME', hash_of($_[0]), hash_of(one(@names))] }],
+    [2, sub { [0, 'COPY', hash_of($_[0]), hash_of(one(@names)), 'REPLACE'] }],
+    [2, sub { [0, 'RENAME', key('ai:enabled'), key('ai:gone')] }],
+    [2, sub { [0, 'RENAME', key('ai:gone'), key('ai:enabled')] }],
+    [1, sub { [0, 'SET', one(hash_of($_[0]), key('ai:enabled')), 'text'] }],
+    [1, sub { [0, 'DEL', key('ai:enabled')] }],
+    [4, sub { [0, 'PEXPIRE', one(hash_of($_[0]), hash_of($_[0]),
+        key('ai:enabled')), 60 + int rand 300] }],
+    [2, sub { [0, 'PERSIST', one(hash_of($_[0]), key('ai:enabled'))] }],
+    [1, sub { [0, one('SADD', 'SREM'), key('containers'), $_[0]] }],
+
+    # the same names in another database change nothing
+    [2, sub { [1, 'SREM', key('ai:enabled'), $_[0]] }],
+    [2, sub { at_home(1, $_[0]) }],
+    [2, sub { [1, one('DEL', 'UNLINK'), hash_of($_[0])] }],
+
+    # back home, alone or with all others
+    [24, sub { at_home(0, $_[0]) }],
+    [3, sub { all_home() }],
+);
+my $weight = 0;
+$weight += $_->[0] for @changes;
+
+sub change {
+    my $at = rand $weight;
+    my $name = one(@names);
+
+    for (@changes) {
+        return $_->[1]->($name) if ($at -= $_->[0]) < 0;
+    }
+}
+
+
+# An address, a number or a cgroup goes from one to the other.
+sub move {
+    my ($from, $to) = shuffle(@names);
+    my $field = one('addresses', 'addresses', 'number', 'cgroup');
+    my $key = $model->{db}[0]{hash_of($from)};
+    my $value = $key && $key->[0] eq 'hash' && $key->[1]{$field}
+        // $home{$from}[0];
+    my @steps = ([0, 'HDEL', hash_of($from), $field],
+        [0, 'HSET', hash_of($to), $field, $value]);
+    my $how = rand;
+
+    if ($how < 0.4) {
+        write_keys(@steps);
+
+    } else {
+        write_keys($_) for $how < 0.7 ? @steps : reverse @steps;
+    }
+}
+
+
+sub some_change {
+    my $how = rand;
+
+    if ($how < 0.12) {
+        move();
+
+    } elsif ($how < 0.3) {
+        write_keys(map { change() } 1 .. 2 + rand 3);
+
+    } elsif ($how < 0.315) {
+        write_keys([0, one('FLUSHALL', 'FLUSHDB')], generations());
+        write_keys(all_home()) if rand() < 0.7;
+
+    } else {
+        write_keys(change());
+    }
+}
+
+
+# Faults
+
+sub fault {
+    my ($kind, $began, %more) = @_;
+
+    told($began, "FAULT $kind");
+    $model->fault(kind => $kind, from => $began, to => now(), %more);
+}
+
+
+# Nothing of Redis moves meanwhile.
+sub still {
+    my ($kind, $long, $stop, $go) = @_;
+    my $began = now();
+
+    $stop->();
+    sleep $long;
+    $go->();
+
+    # an unanswered heartbeat ends the connections after 3/5 of max_stale;
+    # then the gateway tries again after 2 s at most
+    my $cut = $long > 0.4 * $max_stale;
+
+    fault(sprintf('%s %.2f', $kind, $long), $began,
+        stale => now() + $max_stale,
+        recovers => now() + ($cut ? 3 : 0.4));
+}
+
+
+sub redis_pid {
+    spew("$s->{dir}/redis/pid", $s->pid('redis'));
+}
+
+
+sub restart_redis {
+    my ($kind, $keep) = @_;
+    my $began = now();
+
+    if ($keep) {
+        # where a key is about to expire, nobody could say what was saved
+        wait_for { !$model->deadline_in(now() - 0.05, now() + 0.4) } 5;
+        wait_for { eval { $s->cmd('SAVE') } };
+        $began = now();
+
+    } else {
+        unlink "$s->{dir}/redis/dump.rdb";
+    }
+
+    $s->stop('redis', 'KILL');
+    sleep rand 0.2;
+    $s->redis(@redis);
+    redis_pid();
+
+    $model->replace($began, now(), 'restarted',
+        $keep ? $model->{db} : [{}, {}]);
+    fault($kind, $began, stale => now() + $max_stale,
+        recovers => now() + 3);
+
+    if (!$keep) {
+        write_keys(generations(), all_home());
+    }
+}
+
+
+my @faults = (
+    [4, sub {
+        my $began = now();
+        my $type = one('pubsub', 'normal');
+
+        $s->cmd('CLIENT', 'KILL', 'TYPE', $type, 'SKIPME', 'yes');
+
+        # what is written while nobody listens
+        my $writes = rand 4;
+
+        some_change() for 1 .. $writes;
+        fault("kill $type", $began, stale => now() + $max_stale,
+            recovers => now() + 1.2);
+    }],
+    [3, sub {
+        still('SIGSTOP', one(0.05, 0.1, 0.2),
+            sub { kill 'STOP', $s->pid('redis') },
+            sub { kill 'CONT', $s->pid('redis') });
+    }],
+    [1, sub {
+        still('SIGSTOP', 1.5 * $max_stale,
+            sub { kill 'STOP', $s->pid('redis') },
+            sub { kill 'CONT', $s->pid('redis') });
+    }],
+    [2, sub {
+        my $long = one(50, 100, 200, 700);
+
+        still('CLIENT PAUSE', $long / 1000,
+            sub { $s->cmd('CLIENT', 'PAUSE', $long, one('ALL', 'WRITE')) },
+            sub { $s->cmd('CLIENT', 'UNPAUSE') });
+    }],
+    [2, sub {
+        my $long = one(0.05, 0.1, 0.25, 0.7);
+
+        still('DEBUG SLEEP', $long,
+            sub { $s->cmd('DEBUG', 'SLEEP', $long) }, sub {});
+    }],
+    [2, sub {
+        my $began = now();
+
+        # kept connections are closed, and one that was just used may be
+        kill 'HUP', $s->master;
+        sleep 0.1;
+        fault('reload', $began, lost => now() + 2);
+    }],
+    [2, sub {
+        my $began = now();
+        my $gateway = one($s, $other);
+        my ($pid) = shuffle($gateway->workers);
+
+        kill 'KILL', $pid;
+        sleep 0.05;
+        fault('worker killed', $began, lost => now() + 0.5);
+    }],
+    [2, sub {
+        my $began = now();
+        my $gateway = one($s, $other);
+        my ($pid) = shuffle($gateway->workers);
+        my $long = one(0.05, 0.2, 0.4);
+
+        kill 'STOP', $pid;
+        some_change();
+        sleep $long;
+        kill 'CONT', $pid;
+        fault('worker stopped', $began, stale => now() + 0.05,
+            recovers => now() + 0.5);
+    }],
+    [2, sub {
+        # what the gateways know and what is read meanwhile may be of two
+        # databases, until the next heartbeat
+        my $began = now();
+
+        write_keys([0, 'SWAPDB', 0, 1]);
+        sleep 0.1;
+        fault('SWAPDB', $began, mixed => 1, stale => now() + 0.3,
+            recovers => now() + 0.4);
+        sleep 0.2;
+        write_keys(all_home()) if rand() < 0.7;
+    }],
+    [1, sub { restart_redis('restart', 1) }],
+    [1, sub { restart_redis('restart empty', 0) }],
+);
+
+
+# The pools are worked off in a random order, so that each comes soon.
+my @pending;
+
+sub some_fault {
+    @pending = shuffle(map { ($_->[1]) x $_->[0] } @faults) if !@pending;
+    (shift @pending)->();
+}
+
+
+# A round: what failed in it, as text
+
+my %sum;
+my @took;
+
+sub round {
+    ($seed) = @_;
+
+    $wrong = undef;
+    @pending = ();
+    $model = HoodyAI::Model->new(server => $s->{server}, covers => \%covers,
+        max_stale => $max_stale);
+
+    my $file = "$s->{dir}/history.$seed";
+
+    open($history, '>', $file) or die "$file: $!\n";
+    srand($seed);
+
+    # everyone at home; more containers make loads take longer
+    my $began = now();
+    my $fill = $seed % 2 ? 0 : 3000;
+
+    redis_pid();
+    $s->cmd('FLUSHALL');
+    write_keys(generations(), all_home());
+    $s->cmd('EVAL', "for i = 1, tonumber(ARGV[1]) do redis.call('HSET',"
+        . " KEYS[1] .. i, 'addresses', '10.0.' .. math.floor(i / 250) .. '.'"
+        . " .. i % 250) end", 1, hash_of('fill'), $fill);
+    $model->fault(kind => 'begin', from => $began, to => now(),
+        stale => now() + 0.2, recovers => now() + 1);
+    sleep 0.3;
+
+    my $meter = meter_start();
+    my $i = 0;
+    my @clients = (
+        client_start($seed, $i++, '', \&requests, @v4, '::1'),
+        client_start($seed, $i++, '', \&requests, @v4),
+        client_start($seed, $i++, '', \&streams, @v4),
+        map({ client_start($seed, $i++, $_, \&requests, $_) } @kernel),
+        map({ client_start($seed, $i++, $_, \&streams, $_) } @kernel[0 .. 0]),
+    );
+
+    # changes in bursts, then rest; now and then a fault
+    my $end = now() + $length;
+    my $next = now() + 0.8;
+
+    srand($seed);
+
+    while (now() < $end) {
+        for (1 .. 1 + rand 8) {
+            some_change();
+            sleep rand 0.003 if rand() < 0.6;
+        }
+
+        sleep 0.02 + rand 0.08;
+
+        if (now() > $next) {
+            some_fault();
+            $next = now() + 0.4 + rand 0.8;
+        }
+    }
+
+    my $bad = client_stop(@clients);
+    my ($ours, $theirs) = same();
+
+    client_stop($meter);
+    close $history;
+
+    $model->slack(map { [split / /] } split /\n/, slurp($meter->{file}));
+
+    my @found;
+
+    push @found, "a client failed" if $bad;
+    push @found, $wrong if $wrong;
+    push @found, "the model of Redis is wrong:\n$ours\nand it is\n$theirs"
+        if $ours ne $theirs;
+
+    for (map { split /\n/, slurp($_->{file}) } @clients) {
+        my ($kind, @word) = split /\t/, $_, -1;
+        my ($answer, $what);
+
+        if ($kind eq 'R') {
+            my %of;
+
+            @of{qw(from to claim source status)} = @word;
+            $of{name} = $of{code} = $word[5];
+            $answer = \%of;
+            $what = $model->judge(\%of);
+
+        } else {
+            my %of;
+
+            @of{qw(from head to claim source name end)} = @word;
+            $answer = \%of;
+            $what = $of{end} eq 'odd' ? 'ended in an odd way'
+                : $model->judge_stream(\%of, $bound);
+        }
+
+        push @found, ($kind eq 'R' ? 'request' : 'stream') . " of"
+            . " \"$answer->{claim}\": $what\n" . $model->explain($answer)
+            if $what;
+    }
+
+    $sum{$_} += $model->{count}{$_} for keys %{$model->{count}};
+    $sum{writes} += @{$model->{versions}};
+    $sum{faults} += @{$model->{faults}};
+    push @took, @{$model->{took} || []};
+
+    return @found;
+}
+
+
+my $fresh = int(rand 1e8) * 2;
+my $rounds = 0;
+my $end = now() + $total;
+
+do {
+    my $this = $ENV{SEED} // ($rounds ? $fresh + $rounds : 1);
+    my @found = round($this);
+
+    ok(!@found, "seed $this: nothing was answered that the model forbids");
+
+    if (@found) {
+        my $log = "$s->{dir}/history.$this";
+
+        diag(scalar(@found) . " findings; SEED=$this does it again; steps are"
+            . " in $log");
+        diag($_) for @found[0 .. min($#found, 4)];
+    }
+
+    unlink "$s->{dir}/history.$this" if !@found && !$ENV{KEEP};
+    $rounds++;
+} while (now() + $length / 2 < $end);
+
+
+# a model that judges nothing finds nothing
+cmp_ok($sum{$_} // 0, '>=', $rounds * 20, "$_: " . ($sum{$_} // 0))
+    for qw(requests admitted exact writes streams revoked);
+note("faults: $sum{faults}");
+
+# 100 ms where there is a processor to run on
+@took = sort { $a <=> $b } @took;
+
+my $p50 = $took[@took / 2] // 0;
+my $p99 = $took[min($#took, @took * 0.99)] // 0;
+
+cmp_ok($p50, '<=', 0.1, sprintf 'half of %d revoked streams ended within'
+    . ' %.1f ms, 99 of 100 within %.1f ms, all within %.1f ms', scalar @took,
+    map { $_ * 1000 } $p50, $p99, $took[-1] // 0);
+
+my %alerts = (alerts => qr/exited on signal 9/);
+
+$other->finish(more => 1, %alerts);
+$s->finish(%alerts);
