@@ -190,16 +190,16 @@ sub requests {
 
         eval {
             my $keep = rand() < 0.7;
-            my $client = ($keep && delete $kept{$source})
-                || $s->client(way($source), timeout => 8);
+            my $kept = $keep && delete $kept{$source};
+            my $client = $kept || $s->client(way($source), timeout => 8);
 
             $client->request('POST', '/v1/chat/completions', token => $claim,
                 body => chat(), $keep ? () : (headers => [Connection =>
                 'close']));
             $answer = $client->answer;
 
-            # closed by the server before it was asked, as one may at any time
-            if (!$answer->{status}) {
+            # closed by the server before it was asked, as a kept one may be
+            if (!$answer->{status} && $kept) {
                 $client = $s->client(way($source), timeout => 8);
                 $client->request('POST', '/v1/chat/completions',
                     token => $claim, body => chat());
@@ -277,7 +277,7 @@ sub streams {
                 next;
             }
 
-            my $piece = $client->piece(0);
+            my $piece = $client->piece(0.001);
 
             if (defined $piece) {
                 $stream->{body} = substr $stream->{body} . $piece, -2000;
@@ -388,11 +388,12 @@ sub client_stop {
 
 # The writer
 
-my ($model, $history, $seed, $wrong);
+my ($model, $history, $seed, $wrong, %sum, @took);
 
 sub key { $s->rkey($_[0]) }
 sub hash_of { key("container:$_[0]") }
 sub one { $_[rand @_] }
+sub another { my ($name) = @_; one(grep { $_ ne $name } @names) }
 
 
 sub told {
@@ -550,8 +551,9 @@ my @changes = (
     [5, sub { [0, 'HSET', hash_of($_[0]), number => one(@numbers)] }],
     [4, sub { [0, 'HSET', hash_of($_[0]), cgroup => one(@cgroups)] }],
     [5, sub { [0, one('DEL', 'UNLINK'), hash_of($_[0])] }],
-    [4, sub { [0, 'RENAME', hash_of($_[0]), hash_of(one(@names))] }],
-    [2, sub { [0, 'COPY', hash_of($_[0]), hash_of(one(@names)), 'REPLACE'] }],
+    [4, sub { [0, 'RENAME', hash_of($_[0]), hash_of(another($_[0]))] }],
+    [2, sub { [0, 'COPY', hash_of($_[0]), hash_of(another($_[0])),
+        'REPLACE'] }],
     [2, sub { [0, 'RENAME', key('ai:enabled'), key('ai:gone')] }],
     [2, sub { [0, 'RENAME', key('ai:gone'), key('ai:enabled')] }],
     [1, sub { [0, 'SET', one(hash_of($_[0]), key('ai:enabled')), 'text'] }],
@@ -588,8 +590,7 @@ sub move {
     my ($from, $to) = shuffle(@names);
     my $field = one('addresses', 'addresses', 'number', 'cgroup');
     my $key = $model->{db}[0]{hash_of($from)};
-    my $value = $key && $key->[0] eq 'hash' && $key->[1]{$field}
-        // $home{$from}[0];
+    my $value = $key && $key->[0] eq 'hash' && $key->[1]{$field} || 'nothing';
     my @steps = ([0, 'HDEL', hash_of($from), $field],
         [0, 'HSET', hash_of($to), $field, $value]);
     my $how = rand;
@@ -641,13 +642,12 @@ sub still {
     sleep $long;
     $go->();
 
-    # an unanswered heartbeat ends the connections after 3/5 of max_stale;
-    # then the gateway tries again after 2 s at most
+    # an unanswered heartbeat ends the connections after 3/5 of max_stale
     my $cut = $long > 0.4 * $max_stale;
 
     fault(sprintf('%s %.2f', $kind, $long), $began,
         stale => now() + $max_stale,
-        recovers => now() + ($cut ? 3 : 0.4));
+        recovers => now() + ($cut ? 1.5 : 0.3));
 }
 
 
@@ -678,7 +678,7 @@ sub restart_redis {
     $model->replace($began, now(), 'restarted',
         $keep ? $model->{db} : [{}, {}]);
     fault($kind, $began, stale => now() + $max_stale,
-        recovers => now() + 3);
+        recovers => now() + 1.5);
 
     if (!$keep) {
         write_keys(generations(), all_home());
@@ -698,7 +698,7 @@ my @faults = (
 
         some_change() for 1 .. $writes;
         fault("kill $type", $began, stale => now() + $max_stale,
-            recovers => now() + 1.2);
+            recovers => now() + 0.6);
     }],
     [3, sub {
         still('SIGSTOP', one(0.05, 0.1, 0.2),
@@ -726,15 +726,14 @@ my @faults = (
     [2, sub {
         my $began = now();
 
-        # kept connections are closed, and one that was just used may be
+        # nobody may notice
         kill 'HUP', $s->master;
-        sleep 0.1;
-        fault('reload', $began, lost => now() + 2);
+        told($began, 'reload');
+        $sum{reloads}++;
     }],
     [2, sub {
         my $began = now();
-        my $gateway = one($s, $other);
-        my ($pid) = shuffle($gateway->workers);
+        my $pid = some_worker();
 
         kill 'KILL', $pid;
         sleep 0.05;
@@ -742,8 +741,7 @@ my @faults = (
     }],
     [2, sub {
         my $began = now();
-        my $gateway = one($s, $other);
-        my ($pid) = shuffle($gateway->workers);
+        my $pid = some_worker();
         my $long = one(0.05, 0.2, 0.4);
 
         kill 'STOP', $pid;
@@ -770,6 +768,15 @@ my @faults = (
 );
 
 
+# One of them; it may have been killed a moment ago.
+sub some_worker {
+    my $gateway = one($s, $other);
+
+    return wait_for { (shuffle($gateway->workers))[0] }
+        || die "no worker\n";
+}
+
+
 # The pools are worked off in a random order, so that each comes soon.
 my @pending;
 
@@ -780,9 +787,6 @@ sub some_fault {
 
 
 # A round: what failed in it, as text
-
-my %sum;
-my @took;
 
 sub round {
     ($seed) = @_;
@@ -828,16 +832,20 @@ sub round {
     srand($seed);
 
     while (now() < $end) {
-        for (1 .. 1 + rand 8) {
+        for (1 .. 1 + rand 10) {
             some_change();
             sleep rand 0.003 if rand() < 0.6;
         }
 
-        sleep 0.02 + rand 0.08;
+        sleep 0.02 + rand 0.06;
 
         if (now() > $next) {
             some_fault();
-            $next = now() + 0.4 + rand 0.8;
+
+            # at once, or when all is well again
+            $next = now() + rand 0.3;
+            $next = max($next, $model->{faults}[-1]{recovers} + 0.2 + rand 0.8)
+                if rand() < 0.75;
         }
     }
 
@@ -878,7 +886,8 @@ sub round {
         }
 
         push @found, ($kind eq 'R' ? 'request' : 'stream') . " of"
-            . " \"$answer->{claim}\": $what\n" . $model->explain($answer)
+            . " \"$answer->{claim}\" from $answer->{source}: $what\n"
+            . $model->explain($answer)
             if $what;
     }
 
@@ -917,7 +926,7 @@ do {
 # a model that judges nothing finds nothing
 cmp_ok($sum{$_} // 0, '>=', $rounds * 20, "$_: " . ($sum{$_} // 0))
     for qw(requests admitted exact writes streams revoked);
-note("faults: $sum{faults}");
+note("faults: $sum{faults}, reloads: " . ($sum{reloads} // 0));
 
 # 100 ms where there is a processor to run on
 @took = sort { $a <=> $b } @took;

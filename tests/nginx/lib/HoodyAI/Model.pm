@@ -251,7 +251,8 @@ sub _view {
             number => $value->{number} // '',
             cgroup => $cgroup,
             sources => { map { $_ => 1 } map { @{$self->{covers}{$_} || []} }
-                $cgroup, split / +/, $value->{addresses} // '' },
+                grep({ m{^/} } $cgroup),
+                grep({ !m{^/} } split / +/, $value->{addresses} // '') },
         };
     }
 
@@ -435,7 +436,7 @@ sub judge {
         return undef if grep({ $_->{mixed} } @stale)
             && $self->_mixed($a->{name}, $claim, $source, @versions);
 
-        return "admitted as \"$a->{name}\" from $source; allowed: "
+        return "admitted as \"$a->{name}\"; allowed: "
             . join ', ', sort keys %may;
     }
 
@@ -444,8 +445,8 @@ sub judge {
         return 'no answer';
     }
 
-    my $refusal = $got =~ /^(?:401 invalid_identity|403 ai_disabled
-                             |403 access_revoked)\z/x;
+    my $refusal = $got eq '401 invalid_identity'
+        || $got =~ /^403 (?:ai_disabled|access_revoked)\z/;
 
     # on the way from one state to another it is refused, and nobody says how
     return undef if $refusal && (keys %may > 1 || $broken);
@@ -535,16 +536,21 @@ sub _after {
 }
 
 
-# The states around an answer, for whoever has to find out.
+# The states around an answer, for whoever has to find out: all of the last
+# 100 ms, and before that those that made a difference.
 sub explain {
     my ($self, $a) = @_;
     my $zero = $a->{from};
+    my $last = '';
     my $text = '';
 
     for ($self->_between($zero - 1.5 * $self->{max_stale}, $a->{to})) {
+        my $answer = _of($_, @$a{qw(claim source)});
+
         $text .= sprintf "  %+.4f .. %+.4f  %s: %s\n", $_->{from} - $zero,
-            $_->{done} - $zero, $_->{text},
-            _of($_, @$a{qw(claim source)});
+            $_->{done} - $zero, $_->{text} =~ s/\Q$self->{prefix}\E//gr,
+            $answer if $answer ne $last || $_->{done} > $zero - 0.1;
+        $last = $answer;
     }
 
     for ($self->_faults('recovers', $zero - 1, $a->{to})) {
