@@ -309,6 +309,25 @@ my $clients = stable(\&redis_clients);
 }
 
 
+# A worker is told to go while a request waits for the registry
+
+{
+    kill 'STOP', $s->pid('redis');
+    reload();
+
+    my $client = $s->client->request('POST', '/v1/chat/completions',
+        token => 'dev-env', body => chat());
+
+    sleep 0.2;
+    reload();
+    kill 'CONT', $s->pid('redis');
+    is($client->answer->{status}, 200,
+        'a request that waits for the registry is not dropped');
+    $client->close;
+    settled();
+}
+
+
 # Binary upgrade
 
 sub upgrade {
