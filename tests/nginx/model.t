@@ -280,10 +280,14 @@ sub streams {
 
             my $piece = $client->piece(0.001);
 
+            # the end may have come with it
             if (defined $piece) {
                 $stream->{body} = substr $stream->{body} . $piece, -2000;
-                push @open, $stream;
-                next;
+
+                if (!$client->{complete}) {
+                    push @open, $stream;
+                    next;
+                }
             }
 
             $ended->($stream, !$client->{complete} ? 'lost'
@@ -730,6 +734,7 @@ my @faults = (
         # nobody may notice
         kill 'HUP', $s->master;
         told($began, 'reload');
+        $model->load($began, now() + 1);
         $sum{reloads}++;
     }],
     [2, sub {

@@ -22,6 +22,7 @@ use warnings;
 use List::Util qw(max min);
 
 use constant VISIBLE => 0.010;      # a change is in force after this time
+use constant SCAN => 0.5;           # after a load, names in no set are found
 
 
 # Options: server; max_stale, seconds; covers => text of an address or cgroup
@@ -34,6 +35,7 @@ sub new {
         db => [{}, {}],
         versions => [],
         faults => [],
+        loads => [],
         slack => [],
         %option,
         prefix => "hoody:{$option{server}}:",
@@ -146,6 +148,7 @@ sub step {
     my ($self, $began, $ended, $text, @commands) = @_;
 
     $self->expire($began);
+    $self->load($began, $ended + SCAN) if grep { $_->[1] =~ /^FLUSH/ } @commands;
 
     my $good = 1;
     my $db = _copy($self->{db});
@@ -232,6 +235,7 @@ sub _view {
     my ($self) = @_;
     my $db = $self->{db}[0];
     my %view = (gate => {}, containers => {});
+    my $list = $db->{"$self->{prefix}containers"};
 
     for (keys %$db) {
         my ($type, $value) = @{$db->{$_}};
@@ -256,19 +260,26 @@ sub _view {
         };
     }
 
+    my %listed = (%{$view{gate}},
+        $list && $list->[0] eq 'set' ? %{$list->[1]} : ());
+
+    $view{containers}{$_}{listed} = $listed{$_} for keys %{$view{containers}};
+
     return \%view;
 }
 
 
-# "200 name", or the status and code of the refusal.
+# "200 name", or the status and code of the refusal.  With "listed", names in
+# no set claim nothing from others.
 sub decide {
-    my ($view, $claim, $source) = @_;
+    my ($view, $claim, $source, $listed) = @_;
     my $all = $view->{containers};
     my $name = $claim;
 
     if (!$all->{$claim}) {
         my @named = $claim =~ /^[1-9]\d*\z/
-            ? grep { $all->{$_}{number} eq $claim } keys %$all : ();
+            ? grep { $all->{$_}{number} eq $claim
+                     && (!$listed || $all->{$_}{listed}) } keys %$all : ();
 
         return '401 invalid_identity' if @named != 1;
         $name = $named[0];
@@ -280,6 +291,7 @@ sub decide {
 
     for (keys %$all) {
         next if $_ eq $name || !$all->{$_}{sources}{$source};
+        next if $listed && !$all->{$_}{listed};
 
         # the outermost cgroup counts: one further in takes nothing away
         next if $source =~ m{^/}
@@ -309,7 +321,17 @@ sub fault {
     $fault{$_} //= $fault{to} for qw(stale recovers);
     $fault{lost} //= 0;
 
+    $self->load($fault{from}, $fault{recovers} + SCAN);
     push @{$self->{faults}}, \%fault;
+}
+
+
+# In this span of time, names in no set may be unknown: a load reads those in
+# the sets first, and serves.
+sub load {
+    my ($self, $from, $to) = @_;
+
+    push @{$self->{loads}}, [$from, $to];
 }
 
 
@@ -435,6 +457,11 @@ sub judge {
     if ($a->{status} == 200) {
         return undef if grep({ $_->{mixed} } @stale)
             && $self->_mixed($a->{name}, $claim, $source, @versions);
+
+        return undef if grep({ $_->[0] <= $a->{to} && $_->[1] >= $a->{from} }
+                @{$self->{loads}})
+            && grep { decide($_->{view}, $claim, $source, 1) eq $got }
+                @versions;
 
         return "admitted as \"$a->{name}\"; allowed: "
             . join ', ', sort keys %may;
