@@ -55,12 +55,32 @@ $s->redis(@redis);
 $s->provider;
 $other->{provider} = $s->{provider};
 
-my $options = "unix:$s->{redis_socket} max_stale=${max_stale}s";
+# Between Redis and the other gateway: it can be stopped while Redis goes on.
+my $between = $s->fake('between', sub {
+    my ($socket) = @_;
+    my $redis = IO::Socket::UNIX->new(Peer => $s->{redis_socket}) or return;
+    my $select = IO::Select->new($socket, $redis);
+
+    while (1) {
+        for my $from ($select->can_read) {
+            my $to = $from == $socket ? $redis : $socket;
+
+            sysread $from, my $bytes, 65536 or return;
+            while (length $bytes) {
+                my $n = syswrite $to, $bytes or return;
+                substr $bytes, 0, $n, '';
+            }
+        }
+    }
+}, raw => 1);
+
 my $v6 = free_port();
 
 for my $gateway ($s, $other) {
+    my $redis = $gateway == $s ? "unix:$s->{redis_socket}" : $between;
+
     $gateway->nginx(
-        redis => $options, level => 'info', workers => $gateway == $s ? 2 : 1,
+        redis => "$redis max_stale=${max_stale}s", level => 'info', workers => $gateway == $s ? 2 : 1,
         location => 'add_header X-Model $hoody_ai_container always;',
         server => $gateway == $s
             ? "listen unix:$s->{dir}/gateway.sock; listen [::1]:$v6;" : '');
@@ -143,14 +163,21 @@ my %at = (
 
 # Clients
 
+# Which of the two, for a client from there?
+sub gateway {
+    my ($source) = @_;
+
+    return $source =~ /^127/ && rand() < 0.4 ? 1 : 0;
+}
+
+
 # An address to come from and one to go to.
 sub way {
-    my ($source) = @_;
+    my ($source, $gateway) = @_;
 
     return (to => $unix) if $source =~ m{^/};
     return (to => "[::1]:$v6") if $source eq '::1';
-    return (local => $source,
-        to => (rand() < 0.6 ? $s : $other)->address);
+    return (local => $source, to => ($gateway ? $other : $s)->address);
 }
 
 
@@ -185,14 +212,16 @@ sub requests {
 
     until ($$stop) {
         my $source = $sources[rand @sources];
+        my $gateway = gateway($source);
         my $claim = claim($source);
         my $began = now();
         my $answer;
 
         eval {
             my $keep = rand() < 0.7;
-            my $kept = $keep && delete $kept{$source};
-            my $client = $kept || $s->client(way($source), timeout => 8);
+            my @way = (way($source, $gateway), timeout => 8);
+            my $kept = $keep && delete $kept{"@way"};
+            my $client = $kept || $s->client(@way);
 
             $client->request('POST', '/v1/chat/completions', token => $claim,
                 body => chat(), $keep ? () : (headers => [Connection =>
@@ -201,23 +230,23 @@ sub requests {
 
             # closed by the server before it was asked, as a kept one may be
             if (!$answer->{status} && $kept) {
-                $client = $s->client(way($source), timeout => 8);
+                $client = $s->client(@way);
                 $client->request('POST', '/v1/chat/completions',
                     token => $claim, body => chat());
                 $answer = $client->answer;
             }
 
-            $kept{$source} = $client if $keep && $answer->{complete}
+            $kept{"@way"} = $client if $keep && $answer->{complete}
                 && ($answer->{headers}{connection} // '') ne 'close';
         };
 
         my $status = $answer && $answer->{complete} ? $answer->{status} : 0;
 
-        note_answer($out, 'R', $began, now(), $claim, $source, $status,
+        note_answer($out, 'R', $gateway, $began, now(), $claim, $source, $status,
             $status == 200 ? name_of($answer)
                 : $answer->{json}{error}{code} // '');
 
-        sleep 0.001 + rand 0.004;
+        sleep 0.002 + rand 0.006;
     }
 }
 
@@ -230,7 +259,7 @@ sub streams {
         my ($stream, $end) = @_;
         my $c = $stream->{client};
 
-        note_answer($out, 'S', @$stream{qw(from head)}, now(),
+        note_answer($out, 'S', @$stream{qw(gateway from head)}, now(),
             @$stream{qw(claim source name)}, $end);
         $c->close;
     };
@@ -238,12 +267,13 @@ sub streams {
     until ($$stop) {
         if (@open < 12) {
             my $source = $sources[rand @sources];
+            my $gateway = gateway($source);
             my $claim = claim($source);
             my $began = now();
             my ($client, $head);
 
             eval {
-                $client = $s->stream(way($source), token => $claim,
+                $client = $s->stream(way($source, $gateway), token => $claim,
                     timeout => 8, headers => ['X-Sample-Chunks', 400,
                         'X-Sample-Delay', 10]);
                 $head = $client->head;
@@ -251,18 +281,19 @@ sub streams {
 
             if ($head && $head->{status} == 200) {
                 push @open, { client => $client, from => $began,
+                    gateway => $gateway,
                     head => now(), claim => $claim, source => $source,
                     name => name_of($head), body => '' };
 
                 # its admission is judged like any other
-                note_answer($out, 'R', $began, now(), $claim, $source, 200,
+                note_answer($out, 'R', $gateway, $began, now(), $claim, $source, 200,
                     name_of($head));
 
             } else {
                 my $body = $head ? $client->rest : '';
                 my ($code) = $body =~ /"code":"(\w+)"/;
 
-                note_answer($out, 'R', $began, now(), $claim, $source,
+                note_answer($out, 'R', $gateway, $began, now(), $claim, $source,
                     $head ? $head->{status} : 0, $code // '');
             }
         }
@@ -346,23 +377,28 @@ sub meter_start {
 
         until ($stop) {
             if (now() - $looked > 0.2) {
-                @pids = (slurp("$s->{dir}/redis/pid"), $s->workers,
-                    $other->workers);
+                @pids = ([slurp("$s->{dir}/redis/pid")],
+                    [$s->workers, $other->workers],
+                    [$s->children($s->pid('between'))]);
                 $looked = now();
             }
 
-            for my $pid (grep { /^\d+\z/ } @pids) {
-                my ($waited) = slurp("/proc/$pid/schedstat") =~ /^\d+ (\d+)/
-                    or next;
-                my $more = $waited - ($last{$pid} // $waited);
+            my $waited = 0;
 
-                $sum += $more / 1e9 if $more > 0;
-                $last{$pid} = $waited;
+            # of each kind the most: a change goes through one of them
+            for my $kind (@pids) {
+                $waited += max(0, map {
+                    my ($now) = slurp("/proc/$_/schedstat") =~ /^\d+ (\d+)/;
+                    my $more = $now ? $now - ($last{$_} // $now) : 0;
+
+                    $last{$_} = $now if $now;
+                    $more / 1e9;
+                } grep { /^\d+\z/ } @$kind);
             }
 
             my $time = now();
 
-            $sum += max(0, $time - $before - 0.012);
+            $sum += max($waited, $time - $before - 0.012);
             $before = $time;
             print $out "$time $sum\n";
             sleep 0.005;
@@ -638,13 +674,28 @@ sub fault {
 }
 
 
+# It is certain that nothing came through meanwhile.
+sub silent {
+    my ($from, $to, $only) = @_;
+
+    $model->fault(kind => 'silence', silent => 1, from => $from, to => $to,
+        stale => $from, recovers => $from, only => $only);
+}
+
+
 # Nothing of Redis moves meanwhile.
 sub still {
-    my ($kind, $long, $stop, $go) = @_;
+    my ($kind, $long, $stop, $go, $silent) = @_;
     my $began = now();
 
     $stop->();
+
+    my $stopped = now();
+
     sleep $long;
+
+    my $end = now();
+
     $go->();
 
     # an unanswered heartbeat ends the connections after 3/5 of max_stale
@@ -653,6 +704,7 @@ sub still {
     fault(sprintf('%s %.2f', $kind, $long), $began,
         stale => now() + $max_stale,
         recovers => now() + ($cut ? 1.5 : 0.3));
+    silent($stopped, $end) if $silent;
 }
 
 
@@ -713,7 +765,29 @@ my @faults = (
     [1, sub {
         still('SIGSTOP', 1.5 * $max_stale,
             sub { kill 'STOP', $s->pid('redis') },
-            sub { kill 'CONT', $s->pid('redis') });
+            sub { kill 'CONT', $s->pid('redis') }, 1);
+    }],
+    [3, sub {
+        # what is written while one gateway hears nothing
+        my $began = now();
+        my $long = one(0.1, 0.3, 1.6 * $max_stale);
+
+        kill 'STOP', -$s->pid('between');
+
+        my $stopped = now();
+
+        while (now() < $stopped + $long) {
+            some_change();
+            sleep 0.02 + rand 0.05;
+        }
+
+        my $end = now();
+
+        kill 'CONT', -$s->pid('between');
+        fault(sprintf('partition %.2f', $long), $began, only => 1,
+            stale => now() + $max_stale,
+            recovers => now() + ($long > 0.4 * $max_stale ? 1.5 : 0.3));
+        silent($stopped, $end, 1);
     }],
     [2, sub {
         my $long = one(50, 100, 200, 700);
@@ -850,8 +924,9 @@ sub round {
 
             # at once, or when all is well again
             $next = now() + rand 0.3;
-            $next = max($next, $model->{faults}[-1]{recovers} + 0.2 + rand 0.8)
-                if rand() < 0.75;
+            $next = max($next, 0.3 + rand(1)
+                    + max(map { $_->{recovers} } @{$model->{faults}}))
+                if rand() < 0.8;
         }
     }
 
@@ -877,15 +952,15 @@ sub round {
         if ($kind eq 'R') {
             my %of;
 
-            @of{qw(from to claim source status)} = @word;
-            $of{name} = $of{code} = $word[5];
+            @of{qw(gateway from to claim source status)} = @word;
+            $of{name} = $of{code} = $word[6];
             $answer = \%of;
             $what = $model->judge(\%of);
 
         } else {
             my %of;
 
-            @of{qw(from head to claim source name end)} = @word;
+            @of{qw(gateway from head to claim source name end)} = @word;
             $answer = \%of;
             $what = $of{end} eq 'odd' ? 'ended in an odd way'
                 : $model->judge_stream(\%of, $bound);

@@ -314,7 +314,8 @@ sub _of {
 
 # Trouble.  Keys: kind; from, to; stale => until when what was known before it
 # may be served; recovers => until when any refusal is right; lost => until
-# when connections may break; mixed => 1: keys are seen one by one.
+# when connections may break; mixed => 1: keys are seen one by one; silent =>
+# 1: Redis says nothing from "from" to "to"; only => n: of one gateway.
 sub fault {
     my ($self, %fault) = @_;
 
@@ -420,23 +421,35 @@ sub _between {
 
 
 sub _faults {
-    my ($self, $kind, $from, $to) = @_;
+    my ($self, $kind, $from, $to, $gateway) = @_;
 
-    return grep { $_->{from} <= $to && $_->{$kind} >= $from }
+    return grep { $_->{from} <= $to && $_->{$kind} >= $from
+                  && (!defined $_->{only} || $_->{only} == $gateway) }
         @{$self->{faults}};
 }
 
 
-# An answer: from, to, claim, source, status, code, name.  Says what is wrong
+# Was nothing heard of Redis for max_stale at this moment, and for so much
+# longer?
+sub _unheard {
+    my ($self, $time, $gateway, $more) = @_;
+
+    return grep { $_->{silent}
+                  && $_->{from} + $self->{max_stale} + $more < $time }
+        $self->_faults('to', $time, $time, $gateway);
+}
+
+
+# An answer: gateway, from, to, claim, source, status, code, name.  Says what is wrong
 # with it; undef: nothing.  Counts in $self->{count}.
 sub judge {
     my ($self, $a) = @_;
-    my ($claim, $source) = @$a{qw(claim source)};
+    my ($claim, $source, $gateway) = @$a{qw(claim source gateway)};
     my $late = $self->late($a->{from}, $a->{to});
     my $since = $a->{from} - VISIBLE - $late;
     my $got = $a->{status} == 200 ? "200 $a->{name}"
                                   : "$a->{status} $a->{code}";
-    my @stale = $self->_faults('stale', $since, $a->{to});
+    my @stale = $self->_faults('stale', $since, $a->{to}, $gateway);
 
     for (@stale) {
         $since = min($since, max($a->{from} - $self->{max_stale} - VISIBLE
@@ -446,11 +459,15 @@ sub judge {
     my @versions = $self->_between($since, $a->{to});
     my %may = map { _of($_, $claim, $source) => 1 } @versions;
     my $broken = $self->_faults('recovers', $a->{from} - VISIBLE - $late,
-        $a->{to});
+        $a->{to}, $gateway);
 
     $self->{count}{requests}++;
     $self->{count}{admitted}++ if $a->{status} == 200;
     $self->{count}{exact}++ if keys %may == 1 && !$broken;
+
+    return 'admitted, and nothing was heard of Redis'
+        if $a->{status} == 200
+           && $self->_unheard($a->{from}, $gateway, VISIBLE + $late);
 
     return undef if $may{$got};
 
@@ -468,7 +485,7 @@ sub judge {
     }
 
     if ($a->{status} == 0) {
-        return undef if $self->_faults('lost', $a->{from}, $a->{to});
+        return undef if $self->_faults('lost', $a->{from}, $a->{to}, $gateway);
         return 'no answer';
     }
 
@@ -501,14 +518,18 @@ sub _mixed {
 # all is well; the time it took is added to $self->{took}.
 sub judge_stream {
     my ($self, $a, $bound) = @_;
-    my ($claim, $source, $name) = @$a{qw(claim source name)};
+    my ($claim, $source, $name, $gateway)
+        = @$a{qw(claim source name gateway)};
     my ($head, $to) = @$a{qw(head to)};
     my $since = $head - VISIBLE - $self->late($a->{from}, $head);
     my $lost;
     my $ever = 0;
-    my @faults = $self->_faults('recovers', $since, $to);
+    my @faults = $self->_faults('recovers', $since, $to, $gateway);
 
     $self->{count}{streams}++;
+
+    return 'open, and nothing was heard of Redis'
+        if $self->_unheard($to, $gateway, $bound + $self->late($to, $to));
 
     for ($self->_between($since, $to)) {
 
@@ -524,7 +545,7 @@ sub judge_stream {
         my $next = $self->_after($_);
         my $until = min($to, $next ? $next->{from} : $to);
         my $known = max($lost, map { $_->{recovers} }
-            $self->_faults('recovers', $lost, $until));
+            $self->_faults('recovers', $lost, $until, $gateway));
 
         if ($until > $known + $bound + $self->late($known, $until)) {
             return sprintf 'open %.3f s after the loss of access: %s',
@@ -533,7 +554,7 @@ sub judge_stream {
     }
 
     if ($a->{end} eq 'lost') {
-        return undef if $self->_faults('lost', $head, $to);
+        return undef if $self->_faults('lost', $head, $to, $gateway);
         return 'its connection broke';
     }
 
@@ -544,7 +565,8 @@ sub judge_stream {
 
         push @{$self->{took}}, $to - $lost
             if $lost && $lost < $to
-               && !$self->_faults('recovers', $lost - 1, $to);
+               && !$self->_faults('recovers', $lost - VISIBLE, $to,
+                   $gateway);
     }
 
     return undef;
@@ -580,7 +602,7 @@ sub explain {
         $last = $answer;
     }
 
-    for ($self->_faults('recovers', $zero - 1, $a->{to})) {
+    for ($self->_faults('recovers', $zero - 1, $a->{to}, $a->{gateway})) {
         $text .= sprintf "  %+.4f .. %+.4f  FAULT %s\n",
             $_->{from} - $zero, $_->{to} - $zero, $_->{kind};
     }
