@@ -654,7 +654,20 @@ sub some_change {
     } elsif ($how < 0.3) {
         write_keys(map { change() } 1 .. 2 + rand 3);
 
-    } elsif ($how < 0.315) {
+    } elsif ($how < 0.4) {
+        # the next write while the last one is being read
+        my $name = one(@names);
+
+        write_keys(one(
+            [0, 'HSET', hash_of($name), status => 'stopped'],
+            [0, 'HSET', hash_of($name), status => 'running'],
+            [0, 'HSET', hash_of($name), addresses => one(@v4)],
+            [0, 'HSET', hash_of($name), addresses => $home{$name}[0]],
+            [0, 'SREM', key('ai:enabled'), $name],
+            [0, 'SADD', key('ai:enabled'), $name],
+        )) for 1 .. 2 + rand 6;
+
+    } elsif ($how < 0.415) {
         write_keys([0, one('FLUSHALL', 'FLUSHDB')], generations());
         write_keys(all_home()) if rand() < 0.7;
 
@@ -705,6 +718,30 @@ sub still {
         stale => now() + $max_stale,
         recovers => now() + ($cut ? 1.5 : 0.3));
     silent($stopped, $end) if $silent;
+}
+
+
+# What is written while one gateway hears nothing.
+sub cut_off {
+    my ($long) = @_;
+    my $began = now();
+
+    kill 'STOP', -$s->pid('between');
+
+    my $stopped = now();
+
+    while (now() < $stopped + $long) {
+        some_change();
+        sleep 0.02 + rand 0.05;
+    }
+
+    my $end = now();
+
+    kill 'CONT', -$s->pid('between');
+    fault(sprintf('cut off %.2f', $long), $began, only => 1,
+        stale => now() + $max_stale,
+        recovers => now() + ($long > 0.4 * $max_stale ? 1.5 : 0.3));
+    silent($stopped, $end, 1);
 }
 
 
@@ -767,28 +804,8 @@ my @faults = (
             sub { kill 'STOP', $s->pid('redis') },
             sub { kill 'CONT', $s->pid('redis') }, 1);
     }],
-    [3, sub {
-        # what is written while one gateway hears nothing
-        my $began = now();
-        my $long = one(0.1, 0.3, 1.6 * $max_stale);
-
-        kill 'STOP', -$s->pid('between');
-
-        my $stopped = now();
-
-        while (now() < $stopped + $long) {
-            some_change();
-            sleep 0.02 + rand 0.05;
-        }
-
-        my $end = now();
-
-        kill 'CONT', -$s->pid('between');
-        fault(sprintf('partition %.2f', $long), $began, only => 1,
-            stale => now() + $max_stale,
-            recovers => now() + ($long > 0.4 * $max_stale ? 1.5 : 0.3));
-        silent($stopped, $end, 1);
-    }],
+    [2, sub { cut_off(one(0.1, 0.3)) }],
+    [1, sub { cut_off(1.6 * $max_stale) }],
     [2, sub {
         my $long = one(50, 100, 200, 700);
 
@@ -857,7 +874,8 @@ sub some_worker {
 }
 
 
-# The pools are worked off in a random order, so that each comes soon.
+# Each round begins with a silence of more than max_stale; all other faults
+# come in a random order.
 my @pending;
 
 sub some_fault {
@@ -872,7 +890,7 @@ sub round {
     ($seed) = @_;
 
     $wrong = undef;
-    @pending = ();
+    @pending = (sub { cut_off(1.6 * $max_stale) });
     $model = HoodyAI::Model->new(server => $s->{server}, covers => \%covers,
         max_stale => $max_stale);
 
@@ -983,6 +1001,7 @@ sub round {
 
 my $fresh = int(rand 1e8) * 2;
 my $rounds = 0;
+my $least = $ENV{SEED} ? 1 : 2;
 my $end = now() + $total;
 
 do {
@@ -1001,7 +1020,7 @@ do {
 
     unlink "$s->{dir}/history.$this" if !@found && !$ENV{KEEP};
     $rounds++;
-} while (now() + $length / 2 < $end);
+} while ($rounds < $least || now() + $length / 2 < $end);
 
 
 # a model that judges nothing finds nothing
