@@ -15,6 +15,13 @@
 #
 # A seed gives the same writes and faults in the same order.  What happens in
 # between is up to the machine.
+#
+# That it can fail was tried with modules that are broken in one place:
+#
+#   replica.c, max_stale not looked at                     each run
+#   replica_reads.c, no second read of what was written    %AGAIN%
+#       while it was being read (invariant 2)
+#   replica.c, the deadline of the gate not looked at      %EXPIRE%
 
 use strict;
 use warnings;
@@ -35,8 +42,7 @@ my $max_stale = 1;
 my $total = $ENV{MODEL_TIME} // 16;
 my $length = min(8, $total);
 
-# from the loss of access to the end of a stream; the contract's 100 ms are
-# looked at in rules of p99 below
+# from the loss of access to the end of a stream, whatever else runs here
 my $bound = 1;
 
 sub now { clock_gettime(CLOCK_MONOTONIC) }
@@ -366,14 +372,18 @@ sub client_start {
 # may have been stopped as a whole.
 sub meter_start {
     my $file = "$s->{dir}/meter";
+
+    unlink $file;
+
     my $pid = fork // die "fork: $!\n";
 
     if ($pid == 0) {
-        my ($stop, $sum, $looked, %last, @pids) = (0, 0, 0);
+        my ($stop, $sum, $looked, $seen, %last, @pids) = (0, 0, 0, 0);
         my $before = now();
 
         $SIG{TERM} = sub { $stop = 1 };
         open(my $out, '>', $file) or _exit(1);
+        $out->autoflush(1);
 
         until ($stop) {
             if (now() - $looked > 0.2) {
@@ -389,7 +399,8 @@ sub meter_start {
             for my $kind (@pids) {
                 $waited += max(0, map {
                     my ($now) = slurp("/proc/$_/schedstat") =~ /^\d+ (\d+)/;
-                    my $more = $now ? $now - ($last{$_} // $now) : 0;
+                    my $old = $last{$_} // ($seen ? 0 : $now // 0);
+                    my $more = $now ? $now - $old : 0;
 
                     $last{$_} = $now if $now;
                     $more / 1e9;
@@ -400,6 +411,7 @@ sub meter_start {
 
             $sum += max($waited, $time - $before - 0.012);
             $before = $time;
+            $seen = 1;
             print $out "$time $sum\n";
             sleep 0.005;
         }
@@ -407,6 +419,8 @@ sub meter_start {
         close $out;
         _exit(0);
     }
+
+    wait_for { -s $file } or die "no meter\n";
 
     return { pid => $pid, file => $file };
 }
@@ -721,9 +735,14 @@ sub still {
 }
 
 
-# What is written while one gateway hears nothing.
+# What is written while one gateway hears nothing, and believes that all are
+# at home.
 sub cut_off {
     my ($long) = @_;
+
+    write_keys(all_home());
+    sleep 0.05;
+
     my $began = now();
 
     kill 'STOP', -$s->pid('between');
@@ -805,7 +824,7 @@ my @faults = (
             sub { kill 'CONT', $s->pid('redis') }, 1);
     }],
     [2, sub { cut_off(one(0.1, 0.3)) }],
-    [1, sub { cut_off(1.6 * $max_stale) }],
+    [1, sub { cut_off(2 * $max_stale) }],
     [2, sub {
         my $long = one(50, 100, 200, 700);
 
@@ -890,7 +909,7 @@ sub round {
     ($seed) = @_;
 
     $wrong = undef;
-    @pending = (sub { cut_off(1.6 * $max_stale) });
+    @pending = (sub { cut_off(2 * $max_stale) });
     $model = HoodyAI::Model->new(server => $s->{server}, covers => \%covers,
         max_stale => $max_stale);
 
@@ -1028,15 +1047,16 @@ cmp_ok($sum{$_} // 0, '>=', $rounds * 20, "$_: " . ($sum{$_} // 0))
     for qw(requests admitted exact writes streams revoked);
 note("faults: $sum{faults}, reloads: " . ($sum{reloads} // 0));
 
-# 100 ms where there is a processor to run on
-@took = sort { $a <=> $b } @took;
+# The contract's 100 ms, less what servers waited for a processor; what is
+# told is the time as it was
+my @own = sort { $a <=> $b } map { max(0, $_->[0] - $_->[1]) } @took;
 
-my $p50 = $took[@took / 2] // 0;
-my $p99 = $took[min($#took, @took * 0.99)] // 0;
+@took = sort { $a <=> $b } map { $_->[0] } @took;
 
-cmp_ok($p50, '<=', 0.1, sprintf 'half of %d revoked streams ended within'
-    . ' %.1f ms, 99 of 100 within %.1f ms, all within %.1f ms', scalar @took,
-    map { $_ * 1000 } $p50, $p99, $took[-1] // 0);
+cmp_ok($own[@own / 2] // 0, '<=', 0.1, sprintf 'half of %d revoked streams'
+    . ' ended within %.1f ms, 99 of 100 within %.1f ms, all within %.1f ms',
+    scalar @took, map { 1000 * ($_ // 0) } $took[@took / 2],
+    $took[min($#took, int(@took * 0.99))], $took[-1]);
 
 my %alerts = (alerts => qr/exited on signal 9/);
 

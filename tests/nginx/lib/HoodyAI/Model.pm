@@ -22,6 +22,7 @@ use warnings;
 use List::Util qw(max min);
 
 use constant VISIBLE => 0.010;      # a change is in force after this time
+use constant SLOW => 0.005;         # what the measure of slack may miss
 use constant SCAN => 0.5;           # after a load, names in no set are found
 
 
@@ -373,10 +374,10 @@ sub _waited {
 # these moments: as long as servers waited for a processor meanwhile.
 sub late {
     my ($self, $from, $to) = @_;
-    my $late = 0;
+    my $late = SLOW;
 
     for (1 .. 8) {
-        my $more = $self->_waited($to, 1)
+        my $more = SLOW + $self->_waited($to, 1)
             - $self->_waited($from - VISIBLE - $late, 0);
 
         last if $more <= $late;
@@ -563,7 +564,7 @@ sub judge_stream {
 
         return 'ended, and access was never lost' if !$ever && !@faults;
 
-        push @{$self->{took}}, $to - $lost
+        push @{$self->{took}}, [$to - $lost, $self->late($lost, $to)]
             if $lost && $lost < $to
                && !$self->_faults('recovers', $lost - VISIBLE, $to,
                    $gateway);
