@@ -257,85 +257,99 @@ sub requests {
 }
 
 
+# A stream that is asked for: its head and its body are read as they come, so
+# that no one waits for another.  "alive" is when it was last looked at and had
+# not ended.
 sub streams {
     my ($out, $stop, @sources) = @_;
     my @open;
 
-    my $ended = sub {
-        my ($stream, $end) = @_;
-        my $c = $stream->{client};
+    my $asked = sub {
+        my ($stream, $status, $code) = @_;
 
-        note_answer($out, 'S', @$stream{qw(gateway from head)}, now(),
-            @$stream{qw(claim source name)}, $end);
-        $c->close;
+        note_answer($out, 'R', @$stream{qw(gateway from)}, now(),
+            @$stream{qw(claim source)}, $status, $code);
+    };
+
+    # false when there is nothing more to come
+    my $goes_on = sub {
+        my ($stream) = @_;
+        my $client = $stream->{client};
+
+        if (!$stream->{head}) {
+            my $head = $client->head(0.001);
+
+            if (!$head) {
+                return 1 if !$client->{eof};
+                $asked->($stream, 0, '');
+                return 0;
+            }
+
+            if ($head->{status} != 200) {
+                my ($code) = $client->rest(2) =~ /"code":"(\w+)"/;
+
+                $asked->($stream, $head->{status}, $code // '');
+                return 0;
+            }
+
+            # its admission is judged like any other
+            @$stream{qw(head name)} = (now(), name_of($head));
+            $asked->($stream, 200, $stream->{name});
+        }
+
+        my $piece = $client->piece(0.001);
+
+        # the end may have come with it
+        if (defined $piece) {
+            $stream->{body} = substr $stream->{body} . $piece, -2000;
+            return 1 if !$client->{complete};
+        }
+
+        note_answer($out, 'S', @$stream{qw(gateway from head alive)}, now(),
+            @$stream{qw(claim source name)}, !$client->{complete} ? 'lost'
+                : $stream->{body} =~ /access_revoked[^\n]*\n\n\z/ ? 'revoked'
+                : $stream->{body} =~ /data: \[DONE\]\n\n\z/ ? 'whole' : 'odd');
+        return 0;
     };
 
     until ($$stop) {
         if (@open < 12) {
             my $source = $sources[rand @sources];
             my $gateway = gateway($source);
-            my $claim = claim($source);
-            my $began = now();
-            my ($client, $head);
+            my $stream = { gateway => $gateway, source => $source,
+                claim => claim($source), from => now(), alive => now(),
+                body => '' };
 
-            eval {
-                $client = $s->stream(way($source, $gateway), token => $claim,
+            $stream->{client} = eval {
+                $s->stream(way($source, $gateway), token => $stream->{claim},
                     timeout => 8, headers => ['X-Sample-Chunks', 400,
                         'X-Sample-Delay', 10]);
-                $head = $client->head;
             };
-
-            if ($head && $head->{status} == 200) {
-                push @open, { client => $client, from => $began,
-                    gateway => $gateway,
-                    head => now(), claim => $claim, source => $source,
-                    name => name_of($head), body => '' };
-
-                # its admission is judged like any other
-                note_answer($out, 'R', $gateway, $began, now(), $claim, $source, 200,
-                    name_of($head));
-
-            } else {
-                my $body = $head ? $client->rest : '';
-                my ($code) = $body =~ /"code":"(\w+)"/;
-
-                note_answer($out, 'R', $gateway, $began, now(), $claim, $source,
-                    $head ? $head->{status} : 0, $code // '');
-            }
+            $stream->{client} ? push @open, $stream
+                              : $asked->($stream, 0, '');
         }
 
         my $select = IO::Select->new(map { $_->{client}{socket} } @open);
+        my $time = now();
         my %ready = map { $_ => 1 } $select->can_read(0.002);
 
         for my $stream (splice @open) {
-            my $client = $stream->{client};
-
-            if (!$ready{$client->{socket}}) {
-                push @open, $stream;
+            if ($ready{$stream->{client}{socket}} && !$goes_on->($stream)) {
+                $stream->{client}->close;
                 next;
             }
 
-            my $piece = $client->piece(0.001);
-
-            # the end may have come with it
-            if (defined $piece) {
-                $stream->{body} = substr $stream->{body} . $piece, -2000;
-
-                if (!$client->{complete}) {
-                    push @open, $stream;
-                    next;
-                }
-            }
-
-            $ended->($stream, !$client->{complete} ? 'lost'
-                : $stream->{body} =~ /access_revoked[^\n]*\n\n\z/ ? 'revoked'
-                : $stream->{body} =~ /data: \[DONE\]\n\n\z/ ? 'whole' : 'odd');
+            $stream->{alive} = $time;
+            push @open, $stream;
         }
 
         sleep 0.003;
     }
 
-    $ended->($_, 'open') for @open;
+    note_answer($out, 'S', @$_{qw(gateway from head alive alive claim source
+        name)}, 'open') for grep { $_->{head} } @open;
+    $asked->($_, 0, '')
+        for grep { !$_->{head} && now() - $_->{from} > 8 } @open;
 }
 
 
@@ -997,7 +1011,7 @@ sub round {
         } else {
             my %of;
 
-            @of{qw(gateway from head to claim source name end)} = @word;
+            @of{qw(gateway from head alive to claim source name end)} = @word;
             $answer = \%of;
             $what = $of{end} eq 'odd' ? 'ended in an odd way'
                 : $model->judge_stream(\%of, $bound);

@@ -513,8 +513,8 @@ sub _mixed {
 }
 
 
-# A stream that was admitted: head (when its head came), to (when it ended, or
-# the last moment in which it was seen open), end: "revoked", "whole", "lost"
+# A stream that was admitted: head (when its head came), alive (when it was
+# last seen open), to (when its end was seen), end: "revoked", "whole", "lost"
 # or "open"; bound => seconds from the loss of access to the end.  Undef where
 # all is well; the time it took is added to $self->{took}.
 sub judge_stream {
@@ -530,7 +530,8 @@ sub judge_stream {
     $self->{count}{streams}++;
 
     return 'open, and nothing was heard of Redis'
-        if $self->_unheard($to, $gateway, $bound + $self->late($to, $to));
+        if $self->_unheard($a->{alive}, $gateway,
+            $bound + $self->late($a->{alive}, $to));
 
     for ($self->_between($since, $to)) {
 
@@ -544,7 +545,7 @@ sub judge_stream {
 
         # the next version says until when it was so
         my $next = $self->_after($_);
-        my $until = min($to, $next ? $next->{from} : $to);
+        my $until = min($a->{alive}, $next ? $next->{from} : $to);
         my $known = max($lost, map { $_->{recovers} }
             $self->_faults('recovers', $lost, $until, $gateway));
 
