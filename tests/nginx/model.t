@@ -86,7 +86,8 @@ for my $gateway ($s, $other) {
     my $redis = $gateway == $s ? "unix:$s->{redis_socket}" : $between;
 
     $gateway->nginx(
-        redis => "$redis max_stale=${max_stale}s", level => 'info', workers => $gateway == $s ? 2 : 1,
+        redis => "$redis max_stale=${max_stale}s", level => 'info',
+        workers => $gateway == $s ? 2 : 1,
         location => 'add_header X-Model $hoody_ai_container always;',
         server => $gateway == $s
             ? "listen unix:$s->{dir}/gateway.sock; listen [::1]:$v6;" : '');
@@ -248,8 +249,8 @@ sub requests {
 
         my $status = $answer && $answer->{complete} ? $answer->{status} : 0;
 
-        note_answer($out, 'R', $gateway, $began, now(), $claim, $source, $status,
-            $status == 200 ? name_of($answer)
+        note_answer($out, 'R', $gateway, $began, now(), $claim, $source,
+            $status, $status == 200 ? name_of($answer)
                 : $answer->{json}{error}{code} // '');
 
         sleep 0.002 + rand 0.006;
@@ -483,6 +484,8 @@ sub write_keys {
     wait_for { !$model->deadline_in(now() - 0.02, now() + 0.03) } 5;
 
     @commands = $model->possible(@commands) if @commands > 1;
+
+    $sum{commands} += @commands;
 
     my $text = join '; ', map { my ($db, @w) = @$_; "$db: @w" } @commands;
     my ($db, $good) = (0, 1);
@@ -1058,7 +1061,7 @@ do {
 
 # a model that judges nothing finds nothing
 cmp_ok($sum{$_} // 0, '>=', $rounds * 20, "$_: " . ($sum{$_} // 0))
-    for qw(requests admitted exact writes streams revoked);
+    for qw(requests admitted exact writes commands streams revoked);
 note("faults: $sum{faults}, reloads: " . ($sum{reloads} // 0));
 
 # The contract's 100 ms, less what servers waited for a processor; what is

@@ -149,7 +149,8 @@ sub step {
     my ($self, $began, $ended, $text, @commands) = @_;
 
     $self->expire($began);
-    $self->load($began, $ended + SCAN) if grep { $_->[1] =~ /^FLUSH/ } @commands;
+    $self->load($began, $ended + SCAN)
+        if grep { $_->[1] =~ /^FLUSH/ } @commands;
 
     my $good = 1;
     my $db = _copy($self->{db});
@@ -441,8 +442,8 @@ sub _unheard {
 }
 
 
-# An answer: gateway, from, to, claim, source, status, code, name.  Says what is wrong
-# with it; undef: nothing.  Counts in $self->{count}.
+# An answer: gateway, from, to, claim, source, status, code, name.  Says what
+# is wrong with it; undef: nothing.  Counts in $self->{count}.
 sub judge {
     my ($self, $a) = @_;
     my ($claim, $source, $gateway) = @$a{qw(claim source gateway)};
