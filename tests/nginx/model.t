@@ -62,7 +62,7 @@ $s->provider;
 $other->{provider} = $s->{provider};
 
 # Between Redis and the other gateway: it can be stopped while Redis goes on,
-# and makes answers take long enough that there are writes in the meantime.
+# and what it says comes late, answers later than news or the other way round.
 my $between = $s->fake('between', sub {
     my ($socket) = @_;
     my $redis = IO::Socket::UNIX->new(Peer => $s->{redis_socket}) or return;
@@ -73,7 +73,7 @@ my $between = $s->fake('between', sub {
             my $to = $from == $socket ? $redis : $socket;
 
             sysread $from, my $bytes, 65536 or return;
-            sleep 0.001 if $from == $redis;
+            sleep rand 0.003 if $from == $redis;
             while (length $bytes) {
                 my $n = syswrite $to, $bytes or return;
                 substr $bytes, 0, $n, '';
