@@ -8,6 +8,7 @@ NGINX ?=
 NGINX_SRC ?=
 BUILD ?= build
 FUZZ_TIME ?= 60
+MODEL_TIME ?= 300
 
 # absolute, because the dependency files name what they belong to
 override BUILD := $(abspath $(BUILD))
@@ -87,7 +88,8 @@ BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 
 .PHONY: all setup build module programs run test test-unit test-t \
-    test-system test-asan test-valgrind test-hup test-build test-fuzz bench fuzz lint \
+    test-system test-asan test-valgrind test-hup test-build test-fuzz \
+    model soak soak-asan bench fuzz lint \
     install uninstall dist clean help
 
 all: build
@@ -193,6 +195,18 @@ test-build:
 test-fuzz:
 	@util/test fuzz
 
+# random changes and faults against a model, for longer than in "make test"
+model: build
+	@MODEL_TIME=$(MODEL_TIME) T=tests/nginx/model.t \
+	    FILE_TIMEOUT=$$((2 * $(MODEL_TIME) + 300)) V=1 util/test system
+
+# mixed load on everything, and what it holds in the end
+soak: build
+	@util/soak
+
+soak-asan: build
+	@util/soak asan
+
 # rewrites bench/RESULTS.md; BENCH_TIME=500 BENCH_ROUNDS=3 for a quick look
 bench:
 	@util/setup bench
@@ -238,6 +252,8 @@ help:
 	    'make test-build     clang, nginx 1.26.3, static' \
 	    'make test-fuzz      every fuzzer for a few seconds' \
 	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
+	    'make model          random changes and faults, MODEL_TIME=300 seconds' \
+	    'make soak           mixed load, SOAK_TIME=600 seconds; and soak-asan' \
 	    'make bench          benchmarks' \
 	    'make lint           style and static checks' \
 	    'make install        DESTDIR=, PREFIX=/usr/local; and uninstall' \

@@ -19,6 +19,9 @@
 
 #define NGX_HTTP_HOODY_AI_BLOCK_MAX  NGX_HTTP_HOODY_AI_SCAN_SLICE
 
+/* far more than any scan takes, in milliseconds */
+#define NGX_HTTP_HOODY_AI_SCAN_HOLD  60000
+
 
 static void ngx_http_hoody_ai_body_handler(ngx_http_request_t *r);
 static void ngx_http_hoody_ai_scan_handler(ngx_event_t *ev);
@@ -285,6 +288,10 @@ ngx_http_hoody_ai_body_cleanup(ngx_http_hoody_ai_ctx_t *ctx)
 
     if (ctx->scan && ctx->scan->posted) {
         ngx_delete_posted_event(ctx->scan);
+    }
+
+    if (ctx->scan && ctx->scan->timer_set) {
+        ngx_del_timer(ctx->scan);
     }
 
     if (ctx->scanner && ctx->scanner != ngx_http_hoody_ai_worker.scanner) {
@@ -578,6 +585,13 @@ ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
         if (left == 0) {
             ngx_http_hoody_ai_scan_wait(r);
             ngx_post_event(ctx->scan, &ngx_posted_next_events);
+
+            /* a worker that leaves stays for timers, not for posted events */
+
+            if (!ctx->scan->timer_set) {
+                ngx_add_timer(ctx->scan, NGX_HTTP_HOODY_AI_SCAN_HOLD);
+            }
+
             return NGX_AGAIN;
         }
 
@@ -587,6 +601,10 @@ ngx_http_hoody_ai_scan(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 
         ctx->scan_pos += n;
         left -= n;
+    }
+
+    if (ctx->scan && ctx->scan->timer_set) {
+        ngx_del_timer(ctx->scan);
     }
 
     if (st == HAI_JSON_OK) {

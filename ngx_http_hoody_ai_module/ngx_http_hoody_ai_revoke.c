@@ -170,7 +170,8 @@ ngx_http_hoody_ai_live_add(ngx_http_hoody_ai_ctx_t *ctx)
     ctx->judge.handler = ngx_http_hoody_ai_judge;
     ctx->judge.data = ctx;
     ctx->judge.log = ctx->request->connection->log;
-    ctx->judge.cancelable = 1;
+
+    /* not cancelable: a worker that leaves stays for a request that waits */
 
     ngx_http_hoody_ai_live_count++;
 

@@ -309,6 +309,50 @@ my $clients = stable(\&redis_clients);
 }
 
 
+# A worker is told to go while a request waits for the registry
+
+{
+    kill 'STOP', $s->pid('redis');
+    reload();
+
+    my $client = $s->client->request('POST', '/v1/chat/completions',
+        token => 'dev-env', body => chat());
+
+    sleep 0.2;
+    reload();
+    kill 'CONT', $s->pid('redis');
+    is($client->answer->{status}, 200,
+        'a request that waits for the registry is not dropped');
+    $client->close;
+    settled();
+}
+
+
+# The last byte of a large body and the order to go come together
+
+{
+    my $text = HoodyAI::Client::build('POST', '/v1/chat/completions',
+        token => 'dev-env', headers => [Connection => 'close'],
+        body => chat(messages => [{ role => 'user',
+            content => 'w' x 4e6 }]));
+    my $client = $s->client(timeout => 20);
+    my @old = $s->workers;
+
+    $client->send(substr $text, 0, -1);
+    sleep 0.2;
+    kill 'STOP', @old;
+    $client->send(substr $text, -1);
+    kill 'HUP', $s->master;
+    wait_for { 2 * @old == $s->workers } or die "no new workers\n";
+    sleep 0.3;
+    kill 'CONT', @old;
+    is($client->answer->{status}, 200,
+        'a request whose body is being looked at is not dropped');
+    $client->close;
+    settled();
+}
+
+
 # Binary upgrade
 
 sub upgrade {
