@@ -78,7 +78,7 @@ static int add_text(char ***list, size_t *n, size_t *size,
     return 0;
 }
 
-static int add(void *data, const struct hai_container *c) {
+static int add(void *data, const struct hai_registry_entry *c) {
     struct hai_addr addr[HAI_REGISTRY_ADDRESSES];
     struct survey *s = data;
     size_t n, i, bad;

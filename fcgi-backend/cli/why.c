@@ -29,7 +29,7 @@ static int64_t now_ms(void) {
     return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int add(void *data, const struct hai_container *c) {
+static int add(void *data, const struct hai_registry_entry *c) {
     struct pass *pass = data;
 
     pass->no_memory = hai_decision_add(&pass->w->decision, c) != 0;

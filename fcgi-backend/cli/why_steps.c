@@ -77,7 +77,7 @@ static void explain_claim(struct why *w) {
 
 static void explain_container(struct why *w) {
     const struct hai_decision *d = &w->decision;
-    const struct hai_container *c;
+    const struct hai_registry_entry *c;
     char expires[64] = "";
 
     if (d->container == NULL || !d->container->c.exists) {
@@ -291,7 +291,7 @@ static void say(void *data, bool is_error, const char *where, int line,
 
 /* Of a rule that may apply: what it waits for, NULL if it does not. */
 static const char *applies(struct why *w, const struct hai_rule *rule) {
-    const struct hai_container *c = &w->decision.container->c;
+    const struct hai_registry_entry *c = &w->decision.container->c;
     struct hai_rule_facts facts = {
         .container = c->name,
         .container_id = c->id,

@@ -35,7 +35,7 @@ struct names {
     size_t n, size;
 };
 
-/* The fields of struct hai_container, in the order in which they are read. */
+/* The fields of struct hai_registry_entry, in the order in which they are read. */
 static const char *const fields[] = {"id",     "number", "addresses",
                                      "cgroup", "tags",   "status"};
 
@@ -59,7 +59,7 @@ char *hai_registry_key(const char *server, const char *rest) {
     return asprintf(&key, "hoody:{%s}:%s", server, rest) >= 0 ? key : NULL;
 }
 
-bool hai_container_runs(const struct hai_container *c) {
+bool hai_container_runs(const struct hai_registry_entry *c) {
     return c->exists && c->fault == NULL
            && (c->status.len == 0
                || (c->status.len == 7
@@ -249,7 +249,7 @@ static redisReply *next_reply(struct reader *r) {
     return reply;
 }
 
-static const char *find_fault(const struct hai_container *c) {
+static const char *find_fault(const struct hai_registry_entry *c) {
     struct hai_addr addr[HAI_REGISTRY_ADDRESSES];
 
     if (c->id.len > ID_MAX || c->cgroup.len > CGROUP_MAX
@@ -267,10 +267,10 @@ static const char *find_fault(const struct hai_container *c) {
 /* What was answered to append_reads(). */
 static int take(struct reader *r, const struct name *name,
                 const redisReply *ttl, const redisReply *values) {
-    struct hai_container c = {.name = {name->text, name->len},
-                              .ttl_ms = -1,
-                              .listed = (name->flags & LISTED) != 0,
-                              .enabled = (name->flags & ENABLED) != 0};
+    struct hai_registry_entry c = {.name = {name->text, name->len},
+                                   .ttl_ms = -1,
+                                   .listed = (name->flags & LISTED) != 0,
+                                   .enabled = (name->flags & ENABLED) != 0};
     struct hai_slice *const to[N_FIELDS] = {&c.id,     &c.number, &c.addresses,
                                             &c.cgroup, &c.tags,   &c.status};
     size_t i;

@@ -24,7 +24,7 @@
  * One container, borrowed: valid while the function that it was given to
  * runs.  A field that is not set has the length 0.
  */
-struct hai_container {
+struct hai_registry_entry {
     struct hai_slice name; /* NUL ended */
     struct hai_slice id;
     struct hai_slice number;
@@ -52,7 +52,7 @@ struct hai_registry_sum {
 
 struct hai_registry_hooks {
     /* 0, or -1 to end it all, with a message of its own */
-    int (*container)(void *data, const struct hai_container *c);
+    int (*container)(void *data, const struct hai_registry_entry *c);
     /* now and then, may be NULL; total grows when strays are found */
     void (*progress)(void *data, size_t done, size_t total);
     void *data;
@@ -73,7 +73,7 @@ int hai_registry_each(redisContext *redis, const char *server,
                       struct hai_registry_sum *sum, char *error, size_t size);
 
 /* Does the gateway know it, and has it no other status than "running"? */
-bool hai_container_runs(const struct hai_container *c);
+bool hai_container_runs(const struct hai_registry_entry *c);
 
 /*
  * The addresses and prefixes of the list, each once; what is no address

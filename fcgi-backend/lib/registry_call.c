@@ -30,8 +30,8 @@ static int put_key(char *key, const char *server, const char *text,
     return len > 0 && len < HAI_REGISTRY_KEY_SIZE ? 0 : -1;
 }
 
-int hai_registry_key(char key[HAI_REGISTRY_KEY_SIZE], const char *server,
-                     const char *rest) {
+int hai_registry_key_text(char key[HAI_REGISTRY_KEY_SIZE], const char *server,
+                          const char *rest) {
     return put_key(key, server, rest, "");
 }
 

@@ -189,7 +189,7 @@ static int take_key(struct hai_registry_checker *check, const struct scan *s,
     size_t len, i;
 
     (void) s;
-    if (hai_registry_key(prefix, check->w->server, "") != 0
+    if (hai_registry_key_text(prefix, check->w->server, "") != 0
         || item->len < strlen(prefix)
         || memcmp(item->str, prefix, strlen(prefix)) != 0)
     {
@@ -263,7 +263,7 @@ int hai_registry_collect_types(struct hai_registry_checker *check) {
         redisReply *reply;
         int rc = 0;
 
-        if (hai_registry_key(key, check->w->server, known[i].name) != 0) {
+        if (hai_registry_key_text(key, check->w->server, known[i].name) != 0) {
             snprintf(check->error, check->size,
                      "the server's name is too long");
             return -1;
@@ -320,10 +320,10 @@ int hai_registry_collect(struct hai_registry_checker *check) {
     };
     size_t i;
 
-    if (hai_registry_key(key[0], server, "containers") != 0
-        || hai_registry_key(key[1], server, "ai:enabled") != 0
-        || hai_registry_key(key[2], server, "index:claims") != 0
-        || hai_registry_key(key[3], server, "index:owners") != 0
+    if (hai_registry_key_text(key[0], server, "containers") != 0
+        || hai_registry_key_text(key[1], server, "ai:enabled") != 0
+        || hai_registry_key_text(key[2], server, "index:claims") != 0
+        || hai_registry_key_text(key[3], server, "index:owners") != 0
         || pattern(server, match, sizeof(match)) != 0)
     {
         snprintf(check->error, check->size, "the server's name is too long");

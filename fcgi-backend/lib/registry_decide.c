@@ -77,7 +77,7 @@ static bool next_component(struct hai_slice cgroup, struct hai_slice path,
     return false;
 }
 
-static bool claims_cgroup(const struct hai_container *c,
+static bool claims_cgroup(const struct hai_registry_entry *c,
                           struct hai_slice path) {
     size_t at = 1;
 
@@ -85,8 +85,9 @@ static bool claims_cgroup(const struct hai_container *c,
            && next_component(c->cgroup, path, path.len, &at);
 }
 
-static bool claims_address(const struct hai_container *c, const uint8_t *bytes,
-                           size_t len, struct hai_addr *prefix) {
+static bool claims_address(const struct hai_registry_entry *c,
+                           const uint8_t *bytes, size_t len,
+                           struct hai_addr *prefix) {
     struct hai_addr addr[HAI_REGISTRY_ADDRESSES];
     size_t n = hai_container_addresses(c->addresses, addr, NULL), i;
     bool found = false;
@@ -103,7 +104,7 @@ static bool claims_address(const struct hai_container *c, const uint8_t *bytes,
 }
 
 /* Copies it with its texts; each one is NUL ended. */
-static int copy(struct hai_related *r, const struct hai_container *c) {
+static int copy(struct hai_related *r, const struct hai_registry_entry *c) {
     struct hai_slice *const to[] = {&r->c.name,      &r->c.id,     &r->c.number,
                                     &r->c.addresses, &r->c.cgroup, &r->c.tags,
                                     &r->c.status};
@@ -137,7 +138,8 @@ void hai_decision_begin(struct hai_decision *d, struct hai_slice claim,
     d->source = *source;
 }
 
-int hai_decision_add(struct hai_decision *d, const struct hai_container *c) {
+int hai_decision_add(struct hai_decision *d,
+                     const struct hai_registry_entry *c) {
     struct hai_related r = {.by_name = same(c->name, d->claim)}, *larger;
     size_t size;
 
@@ -220,7 +222,7 @@ static enum hai_reason find(struct hai_decision *d) {
  * Its absolute path counts where it is; beside a bare name, which may be
  * anywhere, its last component is enough.
  */
-static bool on_the_way(const struct hai_container *other,
+static bool on_the_way(const struct hai_registry_entry *other,
                        enum hai_cgroup_match match, struct hai_slice path,
                        size_t end) {
     size_t at = 1;
@@ -237,7 +239,7 @@ static bool on_the_way(const struct hai_container *other,
 }
 
 static enum hai_reason check_cgroup(struct hai_decision *d) {
-    const struct hai_container *c = &d->container->c;
+    const struct hai_registry_entry *c = &d->container->c;
     struct hai_slice path = d->source.cgroup;
     enum hai_cgroup_match match;
     size_t at = 0, i;

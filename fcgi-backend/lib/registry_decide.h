@@ -51,12 +51,12 @@ int hai_source_address(const char *text, uint8_t addr[16], size_t *len);
 
 /* A container that has to do with the question, copied. */
 struct hai_related {
-    struct hai_container c; /* its texts are the copy's */
-    bool by_name;           /* it has the claimed name */
-    bool by_number;         /* it runs and has the claimed number */
-    bool by_source;         /* it runs and claims the source */
-    bool by_peer;           /* it runs and claims the peer's own address */
-    struct hai_addr prefix; /* that contains the source; len 0: none */
+    struct hai_registry_entry c; /* its texts are the copy's */
+    bool by_name;                /* it has the claimed name */
+    bool by_number;              /* it runs and has the claimed number */
+    bool by_source;              /* it runs and claims the source */
+    bool by_peer;                /* it runs and claims the peer's own address */
+    struct hai_addr prefix;      /* that contains the source; len 0: none */
     void *block;
 };
 
@@ -85,7 +85,8 @@ void hai_decision_begin(struct hai_decision *d, struct hai_slice claim,
                         const struct hai_source *source);
 
 /* A container of hai_registry_each(), in any order.  0, or -1: no memory. */
-int hai_decision_add(struct hai_decision *d, const struct hai_container *c);
+int hai_decision_add(struct hai_decision *d,
+                     const struct hai_registry_entry *c);
 
 /* All containers have been added: fills in the reason. */
 void hai_decision_end(struct hai_decision *d);

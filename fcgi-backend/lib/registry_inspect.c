@@ -59,7 +59,7 @@ static int send_inspect(struct hai_registry_checker *check, char *const *names,
                      (i - SHARED) % 2 == 0 ? "container:" : "index:source:",
                      names[(i - SHARED) / 2]);
         }
-        rc = hai_registry_key(key[i], check->w->server, rest);
+        rc = hai_registry_key_text(key[i], check->w->server, rest);
         argv[3 + i] = key[i];
     }
     if (rc == 0) {
@@ -304,7 +304,7 @@ static int is_orphan(struct hai_registry_checker *check, const char *member,
     int rc;
 
     snprintf(name, sizeof(name), "%s", claim->name);
-    if (hai_registry_key(key, check->w->server, "index:owners") != 0
+    if (hai_registry_key_text(key, check->w->server, "index:owners") != 0
         || redisAppendCommand(c, "MULTI") != REDIS_OK
         || send_inspect(check, names, 1) != 0
         || redisAppendCommand(c, "ZSCORE %s %s", key, member) != REDIS_OK

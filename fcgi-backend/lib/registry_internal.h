@@ -43,8 +43,8 @@ enum hai_write_error hai_registry_failed(const redisContext *c,
                                          struct hai_write_result *result);
 
 /* "hoody:{<server>}:<rest>"; 0 or -1. */
-int hai_registry_key(char key[HAI_REGISTRY_KEY_SIZE], const char *server,
-                     const char *rest);
+int hai_registry_key_text(char key[HAI_REGISTRY_KEY_SIZE], const char *server,
+                          const char *rest);
 
 /*
  * Moves the layout on from one to another, only where it is that one, see

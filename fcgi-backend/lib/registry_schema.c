@@ -83,7 +83,7 @@ int hai_registry_schema(struct hai_registry_writer *w, long *schema,
     redisReply *reply;
     int rc = -1;
 
-    if (hai_registry_key(key, w->server, "schema") != 0) {
+    if (hai_registry_key_text(key, w->server, "schema") != 0) {
         snprintf(error, size, "the server's name is too long");
         return -1;
     }
@@ -119,7 +119,7 @@ int hai_registry_set_schema(struct hai_registry_writer *w, const char *from,
     int rc = -1;
 
     for (i = 0; i < 5; i++) {
-        if (hai_registry_key(key[i], w->server, names[i]) != 0) {
+        if (hai_registry_key_text(key[i], w->server, names[i]) != 0) {
             snprintf(error, size, "the server's name is too long");
             return -1;
         }

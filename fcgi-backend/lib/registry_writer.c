@@ -343,7 +343,7 @@ enum hai_write_error hai_registry_find_id(struct hai_registry_writer *w,
     if (strlen(id) != 24 || strspn(id, "0123456789abcdef") != 24) {
         return refuse(result, "id", "24 lower case hex digits are wanted");
     }
-    if (hai_registry_key(key, w->server, "index:owners") != 0) {
+    if (hai_registry_key_text(key, w->server, "index:owners") != 0) {
         return refuse(result, "server", "too long");
     }
     snprintf(first, sizeof(first), "[i%s ", id);
