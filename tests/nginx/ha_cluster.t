@@ -14,7 +14,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Prober;
 use HoodyAI::RedisHA;
-use HoodyAI::System qw(slurp wait_for);
+use HoodyAI::System qw(spew wait_for);
 
 HoodyAI::RedisHA->own_network;
 
@@ -22,7 +22,12 @@ my $max_stale = 2;
 my $slack = 0.5;
 
 my $s = HoodyAI::System->new;
-my $ha = HoodyAI::RedisHA->new($s);
+my $password = 'hai-cluster-' . join '', map { sprintf '%x', rand 16 } 1 .. 20;
+
+spew("$s->{secrets}/password", "$password\n", 0600);
+
+my $ha = HoodyAI::RedisHA->new($s, user => ['admin', $password],
+    acl => HoodyAI::RedisHA::acl($s, $password));
 
 $ha->cluster(masters => 3, replicas => 3, node_timeout => 1000);
 
@@ -40,7 +45,8 @@ $ha->replicated;
 my ($seed) = grep { /^c/ && $_ ne $ha->master } $ha->names('node');
 
 $s->nginx(redis => join(' ', 'cluster=on', $ha->address($seed),
-        "max_stale=${max_stale}s"),
+        "max_stale=${max_stale}s", 'user=gateway',
+        "password_file=$s->{secrets}/password"),
     level => 'info',
     server => 'location = /status { hoody_ai_status; }');
 
@@ -90,7 +96,7 @@ sub obeys {
 sub row {
     my ($name, $begin, $followed, @answers) = @_;
 
-    diag(sprintf '%-28s | callers get: %s | followed after %.2f s', $name,
+    note(sprintf '%-24s | callers get: %s | followed after %.2f s', $name,
         HoodyAI::Prober::summary($begin, @answers), $followed - $begin);
 
     is(join(' ', grep { !/^(?:200|503)\z/ } map { $_->[2] } @answers), '',

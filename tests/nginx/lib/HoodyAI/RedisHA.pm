@@ -36,6 +36,11 @@ C<args>: lines for the configuration of each node; C<acl>: text of an ACL file
 for each node; C<user>: [name, password] for the test itself, the replicas and
 the sentinels; C<sentinel_password>: what the sentinels ask for.
 
+=item acl($system, $password)
+
+The files of redis-schema/acl for that system, with one password for all users,
+and a user "admin" who may do everything.
+
 =item sentinel(replicas => 2, sentinels => 3, down_after => 500,
 failover_timeout => 5000)
 
@@ -99,6 +104,7 @@ that is in the nodes is written to files, for finish() to search.
 use strict;
 use warnings;
 
+use Digest::SHA qw(sha256_hex);
 use IO::Socket::INET;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(sleep time);
@@ -138,6 +144,20 @@ sub new {
         hosts => 0,
         connection => {},
     }, $class;
+}
+
+
+sub acl {
+    my ($system, $password) = @_;
+
+    my $hash = sha256_hex($password);
+    my $acl = join '', map { slurp($_) }
+        sort glob $system->root . '/redis-schema/acl/*.acl';
+
+    $acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
+    $acl =~ s/\@SERVER@/$system->{server}/g;
+
+    return $acl . "user admin on #$hash allkeys allchannels allcommands\n";
 }
 
 
