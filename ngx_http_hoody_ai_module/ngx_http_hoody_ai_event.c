@@ -29,6 +29,9 @@
 #define NGX_HTTP_HOODY_AI_EVENT_BACKOFF  100
 #define NGX_HTTP_HOODY_AI_EVENT_BACKOFF_MAX  5000
 
+/* the same while another master may be made at any moment */
+#define NGX_HTTP_HOODY_AI_EVENT_BACKOFF_HA   1000
+
 /* how long an exiting worker waits for the confirmation of its last records */
 #define NGX_HTTP_HOODY_AI_EVENT_LINGER   200
 
@@ -338,6 +341,7 @@ ngx_http_hoody_ai_event_ready(void *data)
 static void
 ngx_http_hoody_ai_event_closed(void *data, ngx_str_t *cause)
 {
+    ngx_msec_t                   max;
     ngx_http_hoody_ai_writer_t  *w = data;
 
     w->redis = NULL;
@@ -367,7 +371,12 @@ ngx_http_hoody_ai_event_closed(void *data, ngx_str_t *cause)
     ngx_add_timer(&w->reconnect,
                   w->backoff + (ngx_msec_t) ngx_random() % w->backoff);
 
-    w->backoff = ngx_min(w->backoff * 2, NGX_HTTP_HOODY_AI_EVENT_BACKOFF_MAX);
+    max = (ngx_http_hoody_ai_worker.conf->redis.mode
+           == NGX_HTTP_HOODY_AI_FIXED)
+              ? NGX_HTTP_HOODY_AI_EVENT_BACKOFF_MAX
+              : NGX_HTTP_HOODY_AI_EVENT_BACKOFF_HA;
+
+    w->backoff = ngx_min(w->backoff * 2, max);
 }
 
 

@@ -193,12 +193,11 @@ $fault = fault('master killed', sub { $ha->kill($_[0]) });
 
 # Events go to the new master too.
 
-my $events = $s->rkey('events');
+my $id = ask_other()->{headers}{'x-request-id'};
 
-ask_other();
 ok(wait_for(sub {
-    my $last = $s->cmd('XREVRANGE', $events, '+', '-', 'COUNT', 1);
-    return @$last && grep { $_ eq 'other' } @{$last->[0][1]};
+    my $last = $s->cmd('XREVRANGE', $s->rkey('events'), '+', '-', 'COUNT', 99);
+    return grep { grep { $_ eq $id } @{$_->[1]} } @$last;
 }), 'events are written to the new master');
 
 
@@ -207,10 +206,8 @@ ok(wait_for(sub {
 $fault = fault('master stopped', sub { $ha->pause($_[0]) });
 
 # it comes back, and believes that it is the master until it is told otherwise
-my $stopped = $fault->{old};
-
-$ha->resume($stopped);
-is($ha->cmd($stopped, 'ROLE')->[0], 'master', 'the old one is back');
+$ha->resume($fault->{old});
+is($ha->cmd($fault->{old}, 'ROLE')->[0], 'master', 'the old one is back');
 sleep 0.5;
 is(followed(), $ha->address($fault->{new}), 'and is not gone back to');
 
@@ -308,7 +305,7 @@ SKIP: {
 
     my @answers = $prober->end;
 
-    is(HoodyAI::Prober::summary($begin, @answers), '200 x ' . @answers,
+    is(join(' ', grep { $_ != 200 } map { $_->[2] } @answers), '',
         'without a sentinel the master that is known goes on');
     is(metric('registry_switches_total'), $switches, 'and is the same');
     note(sprintf '%-24s | callers get: %s', 'all sentinels killed',
@@ -341,8 +338,6 @@ SKIP: {
         time - $started);
 }
 
-ok(wait_for(sub { ($ha->try($stopped, 'ROLE') || [''])->[0] eq 'slave' }, 20),
-    'the one that was stopped has become a replica');
 unlike($s->log, qr/min-replicas-to-write is 0/, 'no warning where it is set');
 
 $ha->cmd($ha->master, 'CONFIG', 'SET', 'min-replicas-to-write', 0);
