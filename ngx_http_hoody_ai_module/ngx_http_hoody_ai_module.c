@@ -18,7 +18,6 @@
 #endif
 
 
-
 /* a body up to this size is read into one buffer of its own size */
 #define NGX_HTTP_HOODY_AI_BODY_BUFFER  (64 * 1024)
 

@@ -64,8 +64,8 @@ typedef struct {
 
 /*
  * Starts the connections of this worker; to be called in init_process of a
- * worker.  conf, endpoint, server and events stay owned by the caller and must outlive
- * the replica.  NULL without memory.
+ * worker.  conf, endpoint, server and events stay owned by the caller and must
+ * outlive the replica.  NULL without memory.
  */
 ngx_http_hoody_ai_replica_t *ngx_http_hoody_ai_replica_start(
     ngx_cycle_t *cycle, ngx_http_hoody_ai_redis_conf_t *conf,

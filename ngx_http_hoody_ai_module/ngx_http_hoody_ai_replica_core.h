@@ -2,7 +2,8 @@
 /*
  * What the files of the replica share: replica.c (life and decisions),
  * replica_load.c (load, scan, heartbeat), replica_reads.c (invalidations and
- * the reads they cause) and replica_master.c (which server is followed).  Not for others.
+ * the reads they cause) and replica_master.c (which server is followed).  Not
+ * for others.
  */
 
 

@@ -66,7 +66,8 @@ is(followed(), $ha->address($ha->master), 'it is on the status page');
 sub write_it {
     my ($call, $name) = @_;
 
-    wait_for { eval { $s->$call($name); 1 } } 20 or die "$call: $@";
+    wait_for { eval { $ha->follow; $s->$call($name); 1 } } 20
+        or die "$call: $@";
 }
 
 

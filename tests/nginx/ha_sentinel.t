@@ -40,7 +40,7 @@ my $ha = HoodyAI::RedisHA->new($s,
     args => ['min-replicas-to-write 1', 'min-replicas-max-lag 2']);
 
 # each fault takes one of the nodes
-$ha->sentinel(replicas => 5, down_after => 500);
+$ha->sentinel(replicas => 5, down_after => 1000);
 $s->container('dev-env', addresses => '127.0.0.1');
 $s->container('other', addresses => '127.0.0.2');
 $s->provider;
@@ -82,7 +82,8 @@ is(metric('registry_switches_total'), 0, 'no switch yet');
 sub write_it {
     my ($call, $name) = @_;
 
-    wait_for { eval { $s->$call($name); 1 } } 20 or die "$call: $@";
+    wait_for { eval { $ha->follow; $s->$call($name); 1 } } 20
+        or die "$call: $@";
 }
 
 
@@ -135,7 +136,12 @@ sub fault {
     my $begin = time;
     $break->($old);
 
-    my $new = $ha->failed_over($old);
+    my $look = sub {
+        $noticed //= time - $begin if substr($s->log, $log)
+            =~ / \[error\] .* redis sentinel=hai/;
+    };
+
+    my $new = $ha->failed_over($old, 30, $look);
     my $promoted = time - $begin;
 
     ok($new, "$name: there is a new master") or BAIL_OUT($name);
@@ -143,12 +149,8 @@ sub fault {
     my $address = $ha->address($new);
 
     wait_for {
-        my $text = substr $s->log, $log;
-
-        $noticed //= time - $begin
-            if $text =~ / \[error\] .* redis sentinel=hai/;
-
-        return $text =~ /the master is \Q$address\E/;
+        $look->();
+        return substr($s->log, $log) =~ /the master is \Q$address\E/;
     } 20;
 
     my $used = time - $begin;

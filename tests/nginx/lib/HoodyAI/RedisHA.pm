@@ -63,10 +63,12 @@ Names of all "node"s or "sentinel"s; a node: name, host, port, pid, up.
 
 A command to one process.  An error reply dies; with try() it is undef.
 
-=item master, failed_over($old, $seconds)
+=item master, follow, failed_over($old, $seconds, $each)
 
 The node that the sentinels name as the master, or, in a cluster, that owns the
-system's keys.  failed_over() waits until it is another one, and a master.
+system's keys.  follow() has the system's own commands go there from now on.
+failed_over() waits until it is another one, and a master, calls C<each> again
+and again meanwhile, and follows.
 
 =item kill($name), start($name), pause($name), resume($name)
 
@@ -282,6 +284,16 @@ sub try {
     my ($self, $name, @words) = @_;
 
     return scalar eval { $self->cmd($name, @words) };
+}
+
+
+sub follow {
+    my ($self) = @_;
+
+    my $name = $self->master // return;
+    my $at = $self->{system}{redis_at};
+
+    $self->_use($name) if !$at || $at->[0] ne $self->{nodes}{$name}{host};
 }
 
 
@@ -513,9 +525,11 @@ sub master {
 
 # Waits for another master than this, which the system's commands use then.
 sub failed_over {
-    my ($self, $old, $timeout) = @_;
+    my ($self, $old, $timeout, $each) = @_;
 
     my $new = wait_for {
+        $each->() if $each;
+
         my $name = $self->master // return 0;
 
         return $name ne $old
