@@ -7,7 +7,8 @@ package HoodyAI::Prober;
 #     ...
 #     my @answers = $prober->end;     # [begin, end, status], oldest first
 #
-# A request that was not answered has status 0.
+# A request that was not answered has the status 0, one that was under way when
+# its access ended (403, access_revoked) the status "ended".
 
 use strict;
 use warnings;
@@ -36,8 +37,11 @@ sub new {
             my $begin = time;
             my $answer = eval { $system->chat_ask(timeout => 10, %option) };
 
-            syswrite $out, join(' ', $begin, time,
-                $answer && $answer->{status} || 0) . "\n";
+            my $status = $answer && $answer->{status} || 0;
+
+            $status = 'ended' if $status == 403
+                && $answer->{body} =~ /"access_revoked"/;
+            syswrite $out, join(' ', $begin, time, $status) . "\n";
             sleep 0.01;
         }
     }
@@ -62,7 +66,7 @@ sub summary {
     my @runs;
 
     for my $answer (grep { $_->[0] >= $from } @answers) {
-        if (@runs && $runs[-1][0] == $answer->[2]) {
+        if (@runs && $runs[-1][0] eq $answer->[2]) {
             $runs[-1][1]++;
         } else {
             push @runs, [$answer->[2], 1];
