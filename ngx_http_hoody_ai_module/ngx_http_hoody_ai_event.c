@@ -29,6 +29,9 @@
 #define NGX_HTTP_HOODY_AI_EVENT_BACKOFF  100
 #define NGX_HTTP_HOODY_AI_EVENT_BACKOFF_MAX  5000
 
+/* the same while another master may be made at any moment */
+#define NGX_HTTP_HOODY_AI_EVENT_BACKOFF_HA   1000
+
 /* how long an exiting worker waits for the confirmation of its last records */
 #define NGX_HTTP_HOODY_AI_EVENT_LINGER   200
 
@@ -59,6 +62,8 @@ typedef struct {
     ngx_socket_t                      ident;
 
     ngx_http_hoody_ai_redis_peer_t    peer;
+    ngx_http_hoody_ai_endpoint_ask_t  ask;
+    ngx_http_hoody_ai_address_t       address;  /* of the connection */
     ngx_str_t                         command;  /* XADD up to its fields */
 
     /* our segments, oldest first: a ring as large as the zone's table */
@@ -87,11 +92,13 @@ typedef struct {
 
 
 static void ngx_http_hoody_ai_event_connect(void);
+static void ngx_http_hoody_ai_event_found(void *data, ngx_addr_t *addr);
 static void ngx_http_hoody_ai_event_ready(void *data);
 static void ngx_http_hoody_ai_event_closed(void *data, ngx_str_t *cause);
 static void ngx_http_hoody_ai_event_reconnect(ngx_event_t *ev);
 static void ngx_http_hoody_ai_event_flush_handler(ngx_event_t *ev);
 static void ngx_http_hoody_ai_event_tick(ngx_event_t *ev);
+static void ngx_http_hoody_ai_event_follow(void);
 static void ngx_http_hoody_ai_event_flush(void);
 static ngx_int_t ngx_http_hoody_ai_event_send(u_char *record);
 static void ngx_http_hoody_ai_event_reply(void *data, void *arg,
@@ -110,7 +117,7 @@ static ngx_http_hoody_ai_writer_t  ngx_http_hoody_ai_writer;
 
 static const char  *ngx_http_hoody_ai_event_transient[] = {
     "LOADING", "OOM", "READONLY", "MISCONF", "MASTERDOWN", "NOREPLICAS",
-    "BUSY", "TRYAGAIN", "CLUSTERDOWN", NULL
+    "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", NULL
 };
 
 
@@ -158,7 +165,11 @@ ngx_http_hoody_ai_event_start(ngx_cycle_t *cycle,
 
     w->command.len = p - w->command.data;
 
-    w->peer.addr = conf->redis.addr;
+    w->ask.found = ngx_http_hoody_ai_event_found;
+    w->ask.failed = ngx_http_hoody_ai_event_closed;
+    w->ask.data = w;
+
+    w->peer.addr = &w->address.addr;
     w->peer.name = conf->redis.name;
     w->peer.db = conf->redis.db;
     w->peer.user = conf->redis.user;
@@ -241,6 +252,8 @@ ngx_http_hoody_ai_event_stop(ngx_cycle_t *cycle)
         ngx_event_process_posted(cycle, &ngx_posted_events);
     }
 
+    ngx_http_hoody_ai_endpoint_cancel(&w->ask);
+
     if (w->redis) {
         ngx_http_hoody_ai_redis_close(w->redis);
         w->redis = NULL;
@@ -279,10 +292,22 @@ ngx_http_hoody_ai_event_stop(ngx_cycle_t *cycle)
 static void
 ngx_http_hoody_ai_event_connect(void)
 {
-    ngx_str_t                    cause;
     ngx_http_hoody_ai_writer_t  *w;
 
     w = &ngx_http_hoody_ai_writer;
+
+    ngx_http_hoody_ai_endpoint_find(ngx_http_hoody_ai_worker.endpoint,
+                                    &w->ask, 0);
+}
+
+
+static void
+ngx_http_hoody_ai_event_found(void *data, ngx_addr_t *addr)
+{
+    ngx_str_t                    cause;
+    ngx_http_hoody_ai_writer_t  *w = data;
+
+    ngx_http_hoody_ai_address_copy(&w->address, addr);
 
     w->redis = ngx_http_hoody_ai_redis_open(&w->peer);
 
@@ -316,6 +341,7 @@ ngx_http_hoody_ai_event_ready(void *data)
 static void
 ngx_http_hoody_ai_event_closed(void *data, ngx_str_t *cause)
 {
+    ngx_msec_t                   max;
     ngx_http_hoody_ai_writer_t  *w = data;
 
     w->redis = NULL;
@@ -345,7 +371,12 @@ ngx_http_hoody_ai_event_closed(void *data, ngx_str_t *cause)
     ngx_add_timer(&w->reconnect,
                   w->backoff + (ngx_msec_t) ngx_random() % w->backoff);
 
-    w->backoff = ngx_min(w->backoff * 2, NGX_HTTP_HOODY_AI_EVENT_BACKOFF_MAX);
+    max = (ngx_http_hoody_ai_worker.conf->redis.mode
+           == NGX_HTTP_HOODY_AI_FIXED)
+              ? NGX_HTTP_HOODY_AI_EVENT_BACKOFF_MAX
+              : NGX_HTTP_HOODY_AI_EVENT_BACKOFF_HA;
+
+    w->backoff = ngx_min(w->backoff * 2, max);
 }
 
 
@@ -367,10 +398,36 @@ static void
 ngx_http_hoody_ai_event_tick(ngx_event_t *ev)
 {
     ngx_http_hoody_ai_event_adopt(0);
+    ngx_http_hoody_ai_event_follow();
 
     ngx_http_hoody_ai_log_tick();
 
     ngx_add_timer(ev, NGX_HTTP_HOODY_AI_EVENT_TICK);
+}
+
+
+/* the replica has gone to another master, and this one may live still */
+
+static void
+ngx_http_hoody_ai_event_follow(void)
+{
+    ngx_http_hoody_ai_writer_t        *w;
+    ngx_http_hoody_ai_replica_stat_t   stat;
+
+    w = &ngx_http_hoody_ai_writer;
+
+    if (!w->ready) {
+        return;
+    }
+
+    ngx_http_hoody_ai_replica_stat(ngx_http_hoody_ai_worker.replica, &stat);
+
+    if (stat.master
+        && stat.connected
+        && !ngx_http_hoody_ai_address_same(stat.master, &w->address.addr))
+    {
+        ngx_http_hoody_ai_redis_abort(w->redis, "there is another master");
+    }
 }
 
 
@@ -657,6 +714,11 @@ ngx_http_hoody_ai_event_reply(void *data, void *arg,
             if (reply->str.len > ngx_strlen(*name)
                 && ngx_memcmp(reply->str.data, *name, ngx_strlen(*name)) == 0)
             {
+                if (ngx_http_hoody_ai_redis_is_error(reply, "MOVED")) {
+                    ngx_http_hoody_ai_endpoint_moved(
+                                 ngx_http_hoody_ai_worker.endpoint, reply);
+                }
+
                 ngx_http_hoody_ai_redis_abort(w->redis, *name);
                 return;
             }

@@ -537,6 +537,7 @@ ngx_http_hoody_ai_log_set_source(ngx_http_request_t *r,
 void
 ngx_http_hoody_ai_log_publish(void)
 {
+    size_t                             len;
     ngx_http_hoody_ai_slot_t          *slot;
     ngx_http_hoody_ai_replica_stat_t   stat;
 
@@ -558,6 +559,14 @@ ngx_http_hoody_ai_log_publish(void)
     slot->load_time = stat.load_time;
     slot->reconnects = stat.reconnects;
     slot->reloads = stat.reloads;
+    slot->switches = stat.switches;
+
+    if (stat.master) {
+        len = ngx_min(stat.master->name.len, NGX_HTTP_HOODY_AI_MASTER);
+        ngx_memcpy(slot->master, stat.master->name.data, len);
+        ngx_memory_barrier();
+        slot->master_len = len;
+    }
 
     /* the first connection is no event */
 

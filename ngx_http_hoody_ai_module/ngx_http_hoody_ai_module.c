@@ -18,8 +18,6 @@
 #endif
 
 
-#define NGX_HTTP_HOODY_AI_REDIS_PORT  6379
-
 /* a body up to this size is read into one buffer of its own size */
 #define NGX_HTTP_HOODY_AI_BODY_BUFFER  (64 * 1024)
 
@@ -40,8 +38,6 @@ static ngx_int_t ngx_http_hoody_ai_check_proxy(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
 static ngx_int_t ngx_http_hoody_ai_check_listeners(ngx_conf_t *cf,
     ngx_http_hoody_ai_main_conf_t *hmcf);
-static char *ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_http_hoody_ai_set_server(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_hoody_ai_set_secret(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -296,32 +292,13 @@ ngx_http_hoody_ai_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_http_hoody_ai_main_conf_t *hmcf = conf;
 
-    ngx_url_t  u;
-
-    ngx_conf_init_msec_value(hmcf->redis.connect_timeout, 1000);
-    ngx_conf_init_msec_value(hmcf->redis.max_stale, 5000);
     ngx_conf_init_size_value(hmcf->body_memory, 512 * 1024 * 1024);
 
     if (hmcf->server.len == 0) {
         hmcf->server = cf->cycle->hostname;
     }
 
-    if (!hmcf->redis_set) {
-
-        ngx_memzero(&u, sizeof(ngx_url_t));
-
-        ngx_str_set(&u.url, "127.0.0.1");
-        u.default_port = NGX_HTTP_HOODY_AI_REDIS_PORT;
-
-        if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
-            return NGX_CONF_ERROR;
-        }
-
-        hmcf->redis.addr = u.addrs;
-        hmcf->redis.name = u.addrs->name;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_hoody_ai_init_redis(cf, hmcf);
 }
 
 
@@ -694,117 +671,6 @@ ngx_http_hoody_ai_set_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
-ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_hoody_ai_main_conf_t *hmcf = conf;
-
-    ngx_int_t    n;
-    ngx_str_t   *value, s, none;
-    ngx_url_t    u;
-    ngx_uint_t   i;
-
-    if (hmcf->redis_set) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    ngx_memzero(&u, sizeof(ngx_url_t));
-
-    u.url = value[1];
-    u.default_port = NGX_HTTP_HOODY_AI_REDIS_PORT;
-
-    if (ngx_parse_url(cf->pool, &u) != NGX_OK || u.naddrs == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in Redis address \"%V\"",
-                           u.err ? u.err : "no address", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    hmcf->redis_set = 1;
-    hmcf->redis.addr = u.addrs;
-    hmcf->redis.name = value[1];
-
-    for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "db=", 3) == 0) {
-            n = ngx_atoi(value[i].data + 3, value[i].len - 3);
-
-            if (n == NGX_ERROR) {
-                goto invalid;
-            }
-
-            hmcf->redis.db = n;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "user=", 5) == 0) {
-            hmcf->redis.user.data = value[i].data + 5;
-            hmcf->redis.user.len = value[i].len - 5;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "password_file=", 14) == 0) {
-            s.data = value[i].data + 14;
-            s.len = value[i].len - 14;
-
-            ngx_str_set(&none, "");
-
-            if (ngx_http_hoody_ai_secret_read(cf, hmcf->vault, &s, &none,
-                                              &none, &hmcf->redis_password)
-                != NGX_OK)
-            {
-                return NGX_CONF_ERROR;
-            }
-
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "connect_timeout=", 16) == 0) {
-            s.data = value[i].data + 16;
-            s.len = value[i].len - 16;
-
-            n = ngx_parse_time(&s, 0);
-
-            if (n == NGX_ERROR || n == 0) {
-                goto invalid;
-            }
-
-            hmcf->redis.connect_timeout = n;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "max_stale=", 10) == 0) {
-            s.data = value[i].data + 10;
-            s.len = value[i].len - 10;
-
-            n = ngx_parse_time(&s, 0);
-
-            if (n == NGX_ERROR || n == 0) {
-                goto invalid;
-            }
-
-            hmcf->redis.max_stale = n;
-            continue;
-        }
-
-        goto invalid;
-    }
-
-    if (hmcf->redis.user.len && hmcf->redis_password.key_len == 0) {
-        return "needs \"password_file=\" with \"user=\"";
-    }
-
-    return NGX_CONF_OK;
-
-invalid:
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
-                       &value[i]);
-    return NGX_CONF_ERROR;
-}
-
-
-static char *
 ngx_http_hoody_ai_set_secret(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_hoody_ai_main_conf_t *hmcf = conf;
@@ -1002,11 +868,7 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
 
     /* the vault does not move any more */
 
-    if (hmcf->redis_password.key_len) {
-        hmcf->redis.password.data = hmcf->vault->start
-                                    + hmcf->redis_password.key;
-        hmcf->redis.password.len = hmcf->redis_password.key_len;
-    }
+    ngx_http_hoody_ai_redis_passwords(hmcf);
 
     ns = hmcf->secrets.elts;
 
@@ -1156,8 +1018,17 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    ngx_http_hoody_ai_worker.endpoint = ngx_http_hoody_ai_endpoint_create(
+                                             &hmcf->redis, &hmcf->server);
+
+    if (ngx_http_hoody_ai_worker.endpoint == NULL) {
+        return NGX_ERROR;
+    }
+
     ngx_http_hoody_ai_worker.replica = ngx_http_hoody_ai_replica_start(cycle,
-                                             &hmcf->redis, &hmcf->server,
+                                             &hmcf->redis,
+                                             ngx_http_hoody_ai_worker.endpoint,
+                                             &hmcf->server,
                                              &ngx_http_hoody_ai_live_events);
 
     if (ngx_http_hoody_ai_worker.replica == NULL) {
@@ -1177,6 +1048,11 @@ ngx_http_hoody_ai_exit_process(ngx_cycle_t *cycle)
     if (ngx_http_hoody_ai_worker.replica) {
         ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_worker.replica);
         ngx_http_hoody_ai_worker.replica = NULL;
+    }
+
+    if (ngx_http_hoody_ai_worker.endpoint) {
+        ngx_http_hoody_ai_endpoint_destroy(ngx_http_hoody_ai_worker.endpoint);
+        ngx_http_hoody_ai_worker.endpoint = NULL;
     }
 
     ngx_http_hoody_ai_live_done();

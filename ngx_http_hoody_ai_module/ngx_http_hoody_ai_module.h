@@ -118,6 +118,7 @@ typedef struct {
     ngx_http_hoody_ai_redis_conf_t   redis;
     ngx_uint_t                       redis_set;     /* flag */
     ngx_http_hoody_ai_secret_t       redis_password; /* key_len 0: none */
+    ngx_http_hoody_ai_secret_t       sentinel_password;  /* the same */
 
     ngx_str_t                        server;
     ngx_shm_zone_t                  *zone;
@@ -322,6 +323,7 @@ extern ngx_module_t  ngx_http_hoody_ai_module;
 
 typedef struct {
     ngx_http_hoody_ai_main_conf_t   *conf;
+    ngx_http_hoody_ai_endpoint_t    *endpoint;
     ngx_http_hoody_ai_replica_t     *replica;
     struct hai_json                 *scanner;  /* for bodies done in one go */
     struct hai_edits                 edits;    /* used and left in one go */
@@ -418,6 +420,16 @@ ngx_int_t ngx_http_hoody_ai_splice(ngx_http_request_t *r, struct hai_edits *e);
 ngx_int_t ngx_http_hoody_ai_strip_prefix(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_value *value,
     struct hai_edits *e);
+
+
+/* ngx_http_hoody_ai_redis_conf.c */
+
+char *ngx_http_hoody_ai_set_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_hoody_ai_init_redis(ngx_conf_t *cf,
+    ngx_http_hoody_ai_main_conf_t *hmcf);
+/* once the vault does not move any more */
+void ngx_http_hoody_ai_redis_passwords(ngx_http_hoody_ai_main_conf_t *hmcf);
 
 
 /* ngx_http_hoody_ai_rules_conf.c */

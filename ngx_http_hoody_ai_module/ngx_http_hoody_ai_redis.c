@@ -13,7 +13,6 @@
 #include <ngx_event.h>
 #include <ngx_event_connect.h>
 #include <hiredis/hiredis.h>
-#include "ngx_http_hoody_ai_compat.h"
 #include "ngx_http_hoody_ai_redis.h"
 
 
@@ -59,7 +58,7 @@ struct ngx_http_hoody_ai_redis_s {
 
     /* since the last complete reply */
     size_t                             bytes;
-    ngx_uint_t                         elements;
+    ngx_http_hoody_ai_redis_ceiling_t  ceiling;
 
     ngx_str_t                          run_id;
     u_char                             run_id_data[64];
@@ -73,7 +72,6 @@ struct ngx_http_hoody_ai_redis_s {
     unsigned                           closed:1;
     unsigned                           busy:1;     /* handlers run */
     unsigned                           secret:1;   /* output has a password */
-    unsigned                           limit:1;    /* a reply was too large */
 };
 
 
@@ -81,7 +79,8 @@ enum {
     NGX_HTTP_HOODY_AI_REDIS_AUTH = 0,
     NGX_HTTP_HOODY_AI_REDIS_SELECT,
     NGX_HTTP_HOODY_AI_REDIS_ROLE,
-    NGX_HTTP_HOODY_AI_REDIS_INFO
+    NGX_HTTP_HOODY_AI_REDIS_INFO,
+    NGX_HTTP_HOODY_AI_REDIS_PING
 };
 
 
@@ -116,27 +115,6 @@ static void ngx_http_hoody_ai_redis_fail_reply(ngx_http_hoody_ai_redis_t *rc,
 static void ngx_http_hoody_ai_redis_shut(ngx_http_hoody_ai_redis_t *rc);
 static void ngx_http_hoody_ai_redis_free(ngx_http_hoody_ai_redis_t *rc);
 
-static void *ngx_http_hoody_ai_redis_create(const redisReadTask *task,
-    ngx_http_hoody_ai_redis_type_e type, size_t len);
-static void *ngx_http_hoody_ai_redis_create_string(const redisReadTask *task,
-    char *str, size_t len);
-static void *ngx_http_hoody_ai_redis_create_array(const redisReadTask *task,
-    ngx_http_hoody_ai_hiredis_count_t n);
-static void *ngx_http_hoody_ai_redis_create_integer(const redisReadTask *task,
-    long long value);
-static void *ngx_http_hoody_ai_redis_create_nil(const redisReadTask *task);
-static void ngx_http_hoody_ai_redis_free_reply(void *obj);
-
-
-static redisReplyObjectFunctions  ngx_http_hoody_ai_redis_functions = {
-    .createString = ngx_http_hoody_ai_redis_create_string,
-    .createArray = ngx_http_hoody_ai_redis_create_array,
-    .createInteger = ngx_http_hoody_ai_redis_create_integer,
-    .createNil = ngx_http_hoody_ai_redis_create_nil,
-    NGX_HTTP_HOODY_AI_HIREDIS_RESP3
-    .freeObject = ngx_http_hoody_ai_redis_free_reply
-};
-
 
 ngx_http_hoody_ai_redis_t *
 ngx_http_hoody_ai_redis_open(ngx_http_hoody_ai_redis_peer_t *peer)
@@ -151,14 +129,13 @@ ngx_http_hoody_ai_redis_open(ngx_http_hoody_ai_redis_peer_t *peer)
     rc->peer = peer;
     rc->ident = (ngx_socket_t) -1;
 
-    rc->reader = redisReaderCreateWithFunctions(
-                                          &ngx_http_hoody_ai_redis_functions);
+    rc->ceiling.max = NGX_HTTP_HOODY_AI_REDIS_ELEMENTS;
+
+    rc->reader = ngx_http_hoody_ai_redis_reader(&rc->ceiling);
     if (rc->reader == NULL) {
         free(rc);
         return NULL;
     }
-
-    rc->reader->privdata = rc;
 
     /*
      * Core logs each failed connect() and recv() on its own, which for a
@@ -267,6 +244,21 @@ ngx_http_hoody_ai_redis_connected(ngx_http_hoody_ai_redis_t *rc)
         }
     }
 
+    if (peer->any) {
+        ngx_str_set(&argv[0], "PING");
+
+        if (ngx_http_hoody_ai_redis_queue(rc,
+                                     ngx_http_hoody_ai_redis_handshake,
+                                     (void *) NGX_HTTP_HOODY_AI_REDIS_PING,
+                                     1, argv)
+            != NGX_OK)
+        {
+            goto failed;
+        }
+
+        return;
+    }
+
     ngx_str_set(&argv[0], "SELECT");
     argv[1].data = db;
     argv[1].len = ngx_sprintf(db, "%i", peer->db) - db;
@@ -345,6 +337,15 @@ ngx_http_hoody_ai_redis_handshake(void *data, void *arg,
 
         return;
 
+    case NGX_HTTP_HOODY_AI_REDIS_PING:
+
+        if (!ngx_http_hoody_ai_redis_is(reply, "PONG")) {
+            ngx_http_hoody_ai_redis_fail_reply(rc, "PING", reply, 0);
+            return;
+        }
+
+        break;
+
     default: /* NGX_HTTP_HOODY_AI_REDIS_INFO */
 
         if (ngx_http_hoody_ai_redis_set_run_id(rc, reply) != NGX_OK) {
@@ -354,6 +355,7 @@ ngx_http_hoody_ai_redis_handshake(void *data, void *arg,
     }
 
     rc->ready = 1;
+    rc->ceiling.max = rc->peer->max_elements;
     ngx_del_timer(&rc->timer);
 
     rc->peer->ready(rc->peer->data);
@@ -692,8 +694,9 @@ ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
 
         if (redisReaderGetReply(rc->reader, &reply) != REDIS_OK) {
             ngx_http_hoody_ai_redis_fail(rc, 0,
-                                   rc->limit ? "a reply has too many elements"
-                                             : "broken reply");
+                                   rc->ceiling.hit
+                                       ? "a reply has too many elements"
+                                       : "broken reply");
             return;
         }
 
@@ -710,7 +713,7 @@ ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
         }
 
         rc->bytes = 0;
-        rc->elements = 0;
+        rc->ceiling.elements = 0;
 
         ngx_http_hoody_ai_redis_dispatch(rc, reply);
 
@@ -749,6 +752,13 @@ ngx_http_hoody_ai_redis_dispatch(ngx_http_hoody_ai_redis_t *rc,
 
     if (--rc->outstanding == 0 && rc->ready && rc->timer.timer_set) {
         ngx_del_timer(&rc->timer);
+    }
+
+    if (rc->ready
+        && rc->peer->error
+        && reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR)
+    {
+        rc->peer->error(rc->peer->data, reply);
     }
 
     if (waiter.handler == NULL) {
@@ -1072,185 +1082,4 @@ ngx_str_t *
 ngx_http_hoody_ai_redis_run_id(ngx_http_hoody_ai_redis_t *rc)
 {
     return &rc->run_id;
-}
-
-
-ngx_uint_t
-ngx_http_hoody_ai_redis_is_master(ngx_http_hoody_ai_redis_reply_t *reply)
-{
-    return reply->type == NGX_HTTP_HOODY_AI_REDIS_ARRAY
-           && reply->n > 0
-           && ngx_http_hoody_ai_redis_is(reply->element[0], "master");
-}
-
-
-ngx_uint_t
-ngx_http_hoody_ai_redis_is(ngx_http_hoody_ai_redis_reply_t *reply,
-    const char *text)
-{
-    return (reply->type == NGX_HTTP_HOODY_AI_REDIS_STRING
-            || reply->type == NGX_HTTP_HOODY_AI_REDIS_STATUS)
-           && reply->str.len == ngx_strlen(text)
-           && ngx_memcmp(reply->str.data, text, reply->str.len) == 0;
-}
-
-
-/* makes a reply with room for "len" bytes, in its place in the parent */
-
-static void *
-ngx_http_hoody_ai_redis_create(const redisReadTask *task,
-    ngx_http_hoody_ai_redis_type_e type, size_t len)
-{
-    ngx_http_hoody_ai_redis_reply_t  *reply, *parent;
-
-    reply = malloc(sizeof(ngx_http_hoody_ai_redis_reply_t) + len);
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    ngx_memzero(reply, sizeof(ngx_http_hoody_ai_redis_reply_t));
-    reply->type = type;
-
-    if (task->parent) {
-        parent = task->parent->obj;
-        parent->element[task->idx] = reply;
-    }
-
-    return reply;
-}
-
-
-static void *
-ngx_http_hoody_ai_redis_create_string(const redisReadTask *task, char *str,
-    size_t len)
-{
-    ngx_http_hoody_ai_redis_type_e    type;
-    ngx_http_hoody_ai_redis_reply_t  *reply;
-
-    switch (task->type) {
-
-    case REDIS_REPLY_STRING:
-        type = NGX_HTTP_HOODY_AI_REDIS_STRING;
-        break;
-
-    case REDIS_REPLY_STATUS:
-        type = NGX_HTTP_HOODY_AI_REDIS_STATUS;
-        break;
-
-    case REDIS_REPLY_ERROR:
-        type = NGX_HTTP_HOODY_AI_REDIS_ERROR;
-        break;
-
-    default: /* RESP3 */
-        return NULL;
-    }
-
-    reply = ngx_http_hoody_ai_redis_create(task, type, len);
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    reply->str.data = (u_char *) (reply + 1);
-    reply->str.len = len;
-    ngx_memcpy(reply->str.data, str, len);
-
-    return reply;
-}
-
-
-static void *
-ngx_http_hoody_ai_redis_create_array(const redisReadTask *task,
-    ngx_http_hoody_ai_hiredis_count_t n)
-{
-    ngx_uint_t                        count, max;
-    ngx_http_hoody_ai_redis_t        *rc;
-    ngx_http_hoody_ai_redis_reply_t  *reply;
-
-    rc = task->privdata;
-    count = (ngx_uint_t) n;
-
-    if (task->type != REDIS_REPLY_ARRAY) {
-        return NULL;
-    }
-
-    /* the count is what the server announces, not what it has sent */
-
-    max = rc->ready ? rc->peer->max_elements
-                    : NGX_HTTP_HOODY_AI_REDIS_ELEMENTS;
-
-    if (rc->elements > max || count > max - rc->elements) {
-        rc->limit = 1;
-        return NULL;
-    }
-
-    reply = ngx_http_hoody_ai_redis_create(task, NGX_HTTP_HOODY_AI_REDIS_ARRAY,
-                                           0);
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    if (count) {
-        reply->element = calloc(count,
-                                sizeof(ngx_http_hoody_ai_redis_reply_t *));
-        if (reply->element == NULL) {
-
-            if (task->parent == NULL) {
-                free(reply);
-            }
-
-            return NULL;
-        }
-    }
-
-    reply->n = count;
-    rc->elements += count;
-
-    return reply;
-}
-
-
-static void *
-ngx_http_hoody_ai_redis_create_integer(const redisReadTask *task,
-    long long value)
-{
-    ngx_http_hoody_ai_redis_reply_t  *reply;
-
-    reply = ngx_http_hoody_ai_redis_create(task,
-                                           NGX_HTTP_HOODY_AI_REDIS_INTEGER, 0);
-    if (reply == NULL) {
-        return NULL;
-    }
-
-    reply->integer = value;
-
-    return reply;
-}
-
-
-static void *
-ngx_http_hoody_ai_redis_create_nil(const redisReadTask *task)
-{
-    return ngx_http_hoody_ai_redis_create(task, NGX_HTTP_HOODY_AI_REDIS_NIL,
-                                          0);
-}
-
-
-static void
-ngx_http_hoody_ai_redis_free_reply(void *obj)
-{
-    ngx_uint_t                        i;
-    ngx_http_hoody_ai_redis_reply_t  *reply;
-
-    reply = obj;
-
-    if (reply == NULL) {
-        return;
-    }
-
-    for (i = 0; i < reply->n; i++) {
-        ngx_http_hoody_ai_redis_free_reply(reply->element[i]);
-    }
-
-    free(reply->element);
-    free(reply);
 }

@@ -11,33 +11,14 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_hoody_ai_redis_reply.h"
 
 
 /* most arguments of one command */
 #define NGX_HTTP_HOODY_AI_REDIS_ARGS  1024
 
 
-typedef struct ngx_http_hoody_ai_redis_s        ngx_http_hoody_ai_redis_t;
-typedef struct ngx_http_hoody_ai_redis_reply_s  ngx_http_hoody_ai_redis_reply_t;
-
-
-typedef enum {
-    NGX_HTTP_HOODY_AI_REDIS_STRING = 0,
-    NGX_HTTP_HOODY_AI_REDIS_STATUS,
-    NGX_HTTP_HOODY_AI_REDIS_ERROR,
-    NGX_HTTP_HOODY_AI_REDIS_INTEGER,
-    NGX_HTTP_HOODY_AI_REDIS_NIL,
-    NGX_HTTP_HOODY_AI_REDIS_ARRAY
-} ngx_http_hoody_ai_redis_type_e;
-
-
-struct ngx_http_hoody_ai_redis_reply_s {
-    ngx_http_hoody_ai_redis_type_e      type;
-    int64_t                             integer;
-    ngx_str_t                           str;     /* STRING, STATUS, ERROR */
-    ngx_uint_t                          n;       /* ARRAY */
-    ngx_http_hoody_ai_redis_reply_t   **element; /* none of them is NULL */
-};
+typedef struct ngx_http_hoody_ai_redis_s  ngx_http_hoody_ai_redis_t;
 
 
 /*
@@ -72,10 +53,22 @@ typedef struct {
      */
     void        (*closed)(void *data, ngx_str_t *cause);
 
+    /*
+     * An error reply to any command but those of the handshake, before the
+     * command's own handler.  May be NULL.
+     */
+    void        (*error)(void *data, ngx_http_hoody_ai_redis_reply_t *reply);
+
     /* a pub/sub message; NULL: a message is a protocol error */
     void        (*message)(void *data, ngx_http_hoody_ai_redis_reply_t *reply);
 
     void         *data;
+
+    /*
+     * Not only a master will do, and there may be no databases: AUTH and PING
+     * are the handshake, and there is no run_id.
+     */
+    unsigned      any:1;
 } ngx_http_hoody_ai_redis_peer_t;
 
 
@@ -121,16 +114,8 @@ ngx_int_t ngx_http_hoody_ai_redis_send_formatted(
 /* commands without an answer */
 ngx_uint_t ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc);
 
-/* of the server; known once the connection is ready */
+/* of the server; known once the connection to a master is ready */
 ngx_str_t *ngx_http_hoody_ai_redis_run_id(ngx_http_hoody_ai_redis_t *rc);
-
-/* is the answer of ROLE that of a master? */
-ngx_uint_t ngx_http_hoody_ai_redis_is_master(
-    ngx_http_hoody_ai_redis_reply_t *reply);
-
-/* a string or status of exactly these bytes? */
-ngx_uint_t ngx_http_hoody_ai_redis_is(ngx_http_hoody_ai_redis_reply_t *reply,
-    const char *text);
 
 
 #endif /* _NGX_HTTP_HOODY_AI_REDIS_H_INCLUDED_ */

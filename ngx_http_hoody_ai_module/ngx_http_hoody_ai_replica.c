@@ -11,6 +11,7 @@
 
 #define NGX_HTTP_HOODY_AI_BACKOFF_MIN   50
 #define NGX_HTTP_HOODY_AI_BACKOFF_MAX   2000
+#define NGX_HTTP_HOODY_AI_BACKOFF_HA    400
 
 /* workers and gateways must not load all in the same moment */
 #define NGX_HTTP_HOODY_AI_RELOAD_SPREAD 20
@@ -32,10 +33,7 @@
 
 static ngx_int_t ngx_http_hoody_ai_replica_keys(
     ngx_http_hoody_ai_replica_t *rep, ngx_str_t *server);
-static void ngx_http_hoody_ai_replica_timer(ngx_http_hoody_ai_replica_t *rep,
-    ngx_event_t *ev, ngx_event_handler_pt handler);
 
-static void ngx_http_hoody_ai_replica_connect(ngx_event_t *ev);
 static void ngx_http_hoody_ai_replica_ready(void *data);
 static void ngx_http_hoody_ai_replica_feed_id(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
@@ -46,8 +44,6 @@ static void ngx_http_hoody_ai_replica_feed_subscribed(void *data, void *arg,
 static void ngx_http_hoody_ai_replica_feed_closed(void *data,
     ngx_str_t *cause);
 static void ngx_http_hoody_ai_replica_data_closed(void *data,
-    ngx_str_t *cause);
-static void ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
     ngx_str_t *cause);
 
 static void ngx_http_hoody_ai_replica_expire_handler(ngx_event_t *ev);
@@ -66,7 +62,8 @@ static ngx_uint_t ngx_http_hoody_ai_replica_unsure(
 
 ngx_http_hoody_ai_replica_t *
 ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
-    ngx_http_hoody_ai_redis_conf_t *conf, ngx_str_t *server,
+    ngx_http_hoody_ai_redis_conf_t *conf,
+    ngx_http_hoody_ai_endpoint_t *endpoint, ngx_str_t *server,
     ngx_http_hoody_ai_replica_events_t *events)
 {
     ngx_http_hoody_ai_replica_t     *rep;
@@ -80,6 +77,7 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
     }
 
     rep->conf = conf;
+    rep->endpoint = endpoint;
     rep->events = events;
     rep->ident = (ngx_socket_t) -1;
 
@@ -109,12 +107,15 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
 
     /* within max_stale there is time for a second try */
 
+    /* nothing is proved yet */
+
+    rep->proof = ngx_current_msec - conf->max_stale;
+
     rep->timeout = conf->max_stale * 3 / 5;
     rep->timeout = ngx_max(rep->timeout, 50);
 
     peer = &rep->data_peer;
 
-    peer->addr = conf->addr;
     peer->name = conf->name;
     peer->db = conf->db;
     peer->user = conf->user;
@@ -152,13 +153,15 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
     ngx_http_hoody_ai_replica_timer(rep, &rep->post,
                                     ngx_http_hoody_ai_replica_post_handler);
 
+    ngx_http_hoody_ai_replica_master_init(rep);
+
     ngx_http_hoody_ai_replica_connect(&rep->connect_timer);
 
     return rep;
 }
 
 
-static void
+void
 ngx_http_hoody_ai_replica_timer(ngx_http_hoody_ai_replica_t *rep,
     ngx_event_t *ev, ngx_event_handler_pt handler)
 {
@@ -184,7 +187,7 @@ ngx_http_hoody_ai_replica_keys(ngx_http_hoody_ai_replica_t *rep,
 
     len = sizeof("hoody:{}:container:") + 2 * server->len;
 
-    p = malloc(8 * len + HAI_NAME_MAX);
+    p = malloc(9 * len + HAI_NAME_MAX);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -210,6 +213,10 @@ ngx_http_hoody_ai_replica_keys(ngx_http_hoody_ai_replica_t *rep,
     rep->generation.data = p;
     p = ngx_sprintf(p, "%Vgeneration", &rep->prefix);
     rep->generation.len = p - rep->generation.data;
+
+    rep->stream.data = p;
+    p = ngx_sprintf(p, "%Vevents", &rep->prefix);
+    rep->stream.len = p - rep->stream.data;
 
     rep->overlay.data = p;
     p = ngx_sprintf(p, "%Vrules", &rep->prefix);
@@ -267,6 +274,8 @@ ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep)
         }
     }
 
+    ngx_http_hoody_ai_replica_master_stop(rep);
+
     if (rep->post.posted) {
         ngx_delete_posted_event(&rep->post);
     }
@@ -281,33 +290,6 @@ ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep)
     free(rep->keys);
     free(rep->key);
     free(rep);
-}
-
-
-static void
-ngx_http_hoody_ai_replica_connect(ngx_event_t *ev)
-{
-    ngx_str_t                     cause;
-    ngx_http_hoody_ai_replica_t  *rep;
-
-    rep = ev->data;
-
-    rep->state = NGX_HTTP_HOODY_AI_CONNECTING;
-
-    /* both handshakes are answered later than this */
-
-    rep->next_proof = ngx_current_msec;
-
-    rep->data = ngx_http_hoody_ai_redis_open(&rep->data_peer);
-
-    if (rep->data) {
-        rep->feed = ngx_http_hoody_ai_redis_open(&rep->feed_peer);
-    }
-
-    if (rep->feed == NULL) {
-        ngx_str_set(&cause, "no memory for a connection");
-        ngx_http_hoody_ai_replica_down(rep, &cause);
-    }
 }
 
 
@@ -471,7 +453,9 @@ ngx_http_hoody_ai_replica_feed_subscribed(void *data, void *arg,
     ngx_memzero(&rep->beat, sizeof(rep->beat));
     ngx_add_timer(&rep->beat_timer, rep->heartbeat);
 
-    if (ngx_http_hoody_ai_replica_load(rep) != NGX_OK) {
+    if (ngx_http_hoody_ai_replica_master_begin(rep) != NGX_OK
+        || ngx_http_hoody_ai_replica_load(rep) != NGX_OK)
+    {
         ngx_http_hoody_ai_redis_abort(rep->data, "cannot start the load");
         return;
     }
@@ -509,13 +493,16 @@ ngx_http_hoody_ai_replica_data_closed(void *data, ngx_str_t *cause)
  * known goes on answering until max_stale.
  */
 
-static void
+void
 ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
     ngx_str_t *cause)
 {
     uint32_t                    trouble;
-    ngx_msec_t                  delay;
+    ngx_msec_t                  delay, max;
+    const char                 *at;
     ngx_http_hoody_ai_redis_t  *rc;
+
+    static ngx_str_t  empty = ngx_string("");
 
     rep->state = NGX_HTTP_HOODY_AI_DOWN;
     rep->current = 0;
@@ -533,6 +520,7 @@ ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
     }
 
     ngx_http_hoody_ai_replica_load_stop(rep);
+    ngx_http_hoody_ai_replica_master_stop(rep);
 
     if (rep->beat_timer.timer_set) {
         ngx_del_timer(&rep->beat_timer);
@@ -543,8 +531,12 @@ ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
     if (trouble != rep->trouble
         || ngx_current_msec - rep->logged >= NGX_HTTP_HOODY_AI_TELL_AGAIN)
     {
+        at = (rep->conf->mode != NGX_HTTP_HOODY_AI_FIXED
+              && rep->address.addr.name.len) ? " at " : "";
+
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "hoody_ai: redis %V: %V", &rep->conf->name, cause);
+                      "hoody_ai: redis %V%s%V: %V", &rep->conf->name, at,
+                      *at ? &rep->address.addr.name : &empty, cause);
 
         rep->trouble = trouble;
         rep->logged = ngx_current_msec;
@@ -558,10 +550,15 @@ ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
 
     delay = rep->backoff / 2 + (ngx_msec_t) ngx_random() % rep->backoff;
 
-    rep->backoff = ngx_min(rep->backoff * 2, NGX_HTTP_HOODY_AI_BACKOFF_MAX);
+    /* a failover takes a second or two: who waits for it looks often */
 
-    ngx_add_timer(&rep->connect_timer,
-                  ngx_min(delay, NGX_HTTP_HOODY_AI_BACKOFF_MAX));
+    max = (rep->conf->mode == NGX_HTTP_HOODY_AI_FIXED)
+              ? NGX_HTTP_HOODY_AI_BACKOFF_MAX
+              : NGX_HTTP_HOODY_AI_BACKOFF_HA;
+
+    rep->backoff = ngx_min(rep->backoff * 2, max);
+
+    ngx_add_timer(&rep->connect_timer, ngx_min(delay, max));
 }
 
 
@@ -737,11 +734,7 @@ ngx_http_hoody_ai_replica_warn(ngx_http_hoody_ai_replica_t *rep,
 ngx_uint_t
 ngx_http_hoody_ai_replica_wrong_type(ngx_http_hoody_ai_redis_reply_t *reply)
 {
-    return reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR
-           && reply->str.len >= sizeof("WRONGTYPE") - 1
-           && ngx_memcmp(reply->str.data, "WRONGTYPE",
-                         sizeof("WRONGTYPE") - 1)
-              == 0;
+    return ngx_http_hoody_ai_redis_is_error(reply, "WRONGTYPE");
 }
 
 
@@ -1058,6 +1051,8 @@ ngx_http_hoody_ai_replica_stat(ngx_http_hoody_ai_replica_t *rep,
     stat->load_time = rep->load_time;
     stat->reconnects = rep->reconnects;
     stat->reloads = rep->reloads;
+    stat->switches = rep->switches;
+    stat->master = rep->master.addr.socklen ? &rep->master.addr : NULL;
 
     if (rep->loaded) {
         stat->containers = ngx_http_hoody_ai_registry_count(rep->reg);

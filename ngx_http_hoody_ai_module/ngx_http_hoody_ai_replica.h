@@ -12,23 +12,11 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_hoody_ai_endpoint.h"
 #include "ngx_http_hoody_ai_registry.h"
 
 
 typedef struct ngx_http_hoody_ai_replica_s  ngx_http_hoody_ai_replica_t;
-
-
-/* "hoody_ai_redis": read by the master, const afterwards */
-
-typedef struct {
-    ngx_addr_t  *addr;                 /* resolved at configuration time */
-    ngx_str_t    name;                 /* as configured, for log lines */
-    ngx_int_t    db;
-    ngx_str_t    user;
-    ngx_str_t    password;             /* borrowed from secret memory */
-    ngx_msec_t   connect_timeout;
-    ngx_msec_t   max_stale;
-} ngx_http_hoody_ai_redis_conf_t;
 
 
 /*
@@ -68,17 +56,21 @@ typedef struct {
     ngx_msec_t   load_time;            /* of the last full load */
     ngx_uint_t   reconnects;
     ngx_uint_t   reloads;
+    ngx_uint_t   switches;             /* to another master */
+    ngx_addr_t  *master;               /* borrowed; NULL: of a fixed address,
+                                          or nothing was loaded yet */
 } ngx_http_hoody_ai_replica_stat_t;
 
 
 /*
  * Starts the connections of this worker; to be called in init_process of a
- * worker.  conf, server and events stay owned by the caller and must outlive
- * the replica.  NULL without memory.
+ * worker.  conf, endpoint, server and events stay owned by the caller and must
+ * outlive the replica.  NULL without memory.
  */
 ngx_http_hoody_ai_replica_t *ngx_http_hoody_ai_replica_start(
     ngx_cycle_t *cycle, ngx_http_hoody_ai_redis_conf_t *conf,
-    ngx_str_t *server, ngx_http_hoody_ai_replica_events_t *events);
+    ngx_http_hoody_ai_endpoint_t *endpoint, ngx_str_t *server,
+    ngx_http_hoody_ai_replica_events_t *events);
 
 /* closes everything and frees the memory; exit_process */
 void ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep);

@@ -1,8 +1,9 @@
 
 /*
  * What the files of the replica share: replica.c (life and decisions),
- * replica_load.c (load, scan, heartbeat) and replica_reads.c (invalidations
- * and the reads they cause).  Not for others.
+ * replica_load.c (load, scan, heartbeat), replica_reads.c (invalidations and
+ * the reads they cause) and replica_master.c (which server is followed).  Not
+ * for others.
  */
 
 
@@ -13,6 +14,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include "ngx_http_hoody_ai_endpoint.h"
 #include "ngx_http_hoody_ai_redis.h"
 #include "ngx_http_hoody_ai_registry.h"
 #include "ngx_http_hoody_ai_replica.h"
@@ -42,7 +44,7 @@
 
 typedef enum {
     NGX_HTTP_HOODY_AI_DOWN = 0,        /* the reconnect timer runs */
-    NGX_HTTP_HOODY_AI_CONNECTING,      /* both handshakes */
+    NGX_HTTP_HOODY_AI_CONNECTING,      /* a search, both handshakes */
     NGX_HTTP_HOODY_AI_SUBSCRIBING,     /* the feed's tracking */
     NGX_HTTP_HOODY_AI_LOADING,         /* subscribed, a load is due or runs */
     NGX_HTTP_HOODY_AI_LIVE
@@ -87,6 +89,13 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_http_hoody_ai_redis_peer_t       feed_peer;
     ngx_http_hoody_ai_redis_peer_t       data_peer;
 
+    ngx_http_hoody_ai_endpoint_t        *endpoint;
+    ngx_http_hoody_ai_endpoint_ask_t     ask;
+    ngx_http_hoody_ai_endpoint_ask_t     check;       /* still the master? */
+    ngx_http_hoody_ai_address_t          address;     /* of both connections */
+    ngx_http_hoody_ai_address_t          master;      /* of the last load */
+    ngx_uint_t                           switches;
+
     ngx_http_hoody_ai_state_e            state;
     ngx_msec_t                           backoff;
     ngx_msec_t                           heartbeat;
@@ -98,6 +107,7 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_str_t                            containers;
     ngx_str_t                            enabled;
     ngx_str_t                            generation;
+    ngx_str_t                            stream;      /* of events */
     ngx_str_t                            overlay;     /* of the rules */
     ngx_str_t                            rules_epoch;
     ngx_str_t                            pattern;     /* for SCAN */
@@ -157,6 +167,7 @@ struct ngx_http_hoody_ai_replica_s {
         int64_t                          gate_card;
         int64_t                          list_card;
         unsigned                         failed:1;
+        unsigned                         lonely:1;    /* NOREPLICAS */
         unsigned                         moved:1;     /* generation differs */
     } beat;
 
@@ -192,6 +203,8 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_event_t                          scan_timer;
     ngx_event_t                          sweep_timer;
     ngx_event_t                          reap_timer;
+    ngx_event_t                          check_timer;
+    ngx_event_t                          retry_timer; /* reads wait for it */
     ngx_event_t                          post;        /* reads to be sent */
 
     ngx_msec_t                           sweep_next;
@@ -216,6 +229,11 @@ struct ngx_http_hoody_ai_replica_s {
     unsigned                             sweep:1;     /* is due */
     unsigned                             flushed:1;   /* load at once */
     unsigned                             sweeping:1;  /* a part is under way */
+    unsigned                             doubt:1;     /* of the address */
+    unsigned                             unproved:1;  /* takes writes? */
+    unsigned                             lonely:1;    /* the last heartbeat */
+    unsigned                             unreadable:1; /* its slot moves */
+    unsigned                             warned_replicas:1;
 };
 
 
@@ -238,6 +256,31 @@ void ngx_http_hoody_ai_replica_warn(ngx_http_hoody_ai_replica_t *rep,
 int64_t ngx_http_hoody_ai_replica_card(ngx_http_hoody_ai_redis_reply_t *reply);
 ngx_uint_t ngx_http_hoody_ai_replica_wrong_type(
     ngx_http_hoody_ai_redis_reply_t *reply);
+
+void ngx_http_hoody_ai_replica_timer(ngx_http_hoody_ai_replica_t *rep,
+    ngx_event_t *ev, ngx_event_handler_pt handler);
+/* both connections are given up, new ones come after a while */
+void ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
+    ngx_str_t *cause);
+
+/* replica_master.c */
+
+void ngx_http_hoody_ai_replica_master_init(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_master_stop(ngx_http_hoody_ai_replica_t *rep);
+/* finds the server and opens both connections; of a timer */
+void ngx_http_hoody_ai_replica_connect(ngx_event_t *ev);
+ngx_int_t ngx_http_hoody_ai_replica_master_begin(
+    ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_master_loaded(ngx_http_hoody_ai_replica_t *rep);
+/* asks in the background whether this is still the master */
+void ngx_http_hoody_ai_replica_check(ngx_http_hoody_ai_replica_t *rep);
+ngx_int_t ngx_http_hoody_ai_replica_retry(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_error(void *data,
+    ngx_http_hoody_ai_redis_reply_t *reply);
+
+/* a write that changes nothing; an integer says that it was let through */
+ngx_int_t ngx_http_hoody_ai_replica_probe(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_redis_reply_pt handler);
 
 /* replica_load.c */
 

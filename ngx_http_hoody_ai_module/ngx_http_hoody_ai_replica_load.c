@@ -48,6 +48,8 @@ static void ngx_http_hoody_ai_replica_beat_gate(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_beat_list(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_beat_write(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_beat_part(
     ngx_http_hoody_ai_replica_t *rep);
 static ngx_uint_t ngx_http_hoody_ai_replica_beat_differs(
@@ -493,11 +495,15 @@ ngx_http_hoody_ai_replica_load_done(ngx_http_hoody_ai_replica_t *rep)
 
     ngx_http_hoody_ai_replica_forget_absent(rep);
 
-    ngx_http_hoody_ai_replica_proved(rep, rep->next_proof);
+    if (!rep->unproved) {
+        ngx_http_hoody_ai_replica_proved(rep, rep->next_proof);
+    }
+
     ngx_http_hoody_ai_replica_set_expire(rep);
     ngx_http_hoody_ai_claims_reset(&rep->claims);
 
     ngx_http_hoody_ai_replica_all(rep);
+    ngx_http_hoody_ai_replica_master_loaded(rep);
 
     rep->scan.cursor.data = rep->scan.cursor_data;
     rep->scan.cursor.len = 1;
@@ -668,7 +674,9 @@ ngx_http_hoody_ai_replica_beat(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_current_msec - rep->next_proof >= rep->conf->max_stale) {
+    if (ngx_current_msec - rep->next_proof >= rep->conf->max_stale
+        && !rep->lonely)
+    {
 
         /* it answers, but with errors: new connections may do better */
 
@@ -683,6 +691,7 @@ ngx_http_hoody_ai_replica_beat(ngx_event_t *ev)
     rep->beat.gate = rep->gate;
     rep->beat.list = rep->list;
     rep->beat.failed = 0;
+    rep->beat.lonely = 0;
     rep->beat.moved = 0;
 
     ngx_str_set(&argv[0], "PING");
@@ -735,6 +744,17 @@ ngx_http_hoody_ai_replica_beat(ngx_event_t *ev)
         != NGX_OK)
     {
         goto failed;
+    }
+
+    if (rep->conf->mode != NGX_HTTP_HOODY_AI_FIXED) {
+        rep->beat.pending++;
+
+        if (ngx_http_hoody_ai_replica_probe(rep,
+                                           ngx_http_hoody_ai_replica_beat_write)
+            != NGX_OK)
+        {
+            goto failed;
+        }
     }
 
     return;
@@ -864,11 +884,41 @@ ngx_http_hoody_ai_replica_beat_list(void *data, void *arg,
 
 
 static void
+ngx_http_hoody_ai_replica_beat_write(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL) {
+        return;
+    }
+
+    if (reply->type != NGX_HTTP_HOODY_AI_REDIS_INTEGER) {
+        rep->beat.failed = 1;
+        rep->beat.lonely = ngx_http_hoody_ai_redis_is_error(reply,
+                                                            "NOREPLICAS");
+    }
+
+    ngx_http_hoody_ai_replica_beat_part(rep);
+}
+
+
+static void
 ngx_http_hoody_ai_replica_beat_part(ngx_http_hoody_ai_replica_t *rep)
 {
     ngx_str_t  argv[1];
 
     if (--rep->beat.pending) {
+        return;
+    }
+
+    rep->lonely = rep->beat.lonely;
+
+    if (rep->lonely) {
+        ngx_http_hoody_ai_replica_warn(rep, NULL,
+                                       "the master has lost its replicas, "
+                                       "it may have been replaced");
+        ngx_http_hoody_ai_replica_check(rep);
         return;
     }
 
@@ -956,6 +1006,7 @@ ngx_http_hoody_ai_replica_proved(ngx_http_hoody_ai_replica_t *rep,
     ngx_msec_t  age;
 
     rep->next_proof = sent;
+    rep->unproved = 0;
 
     if (!rep->current) {
         return;

@@ -445,7 +445,10 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
         return;
     }
 
-    while (rep->batches < NGX_HTTP_HOODY_AI_BATCHES
+    /* what was refused while its slot moves waits a little */
+
+    while (!rep->retry_timer.timer_set
+           && rep->batches < NGX_HTTP_HOODY_AI_BATCHES
            && (!ngx_queue_empty(&rep->queued)
                || (!rep->sweeping && !ngx_queue_empty(&rep->swept))
                || rep->gate_asked != rep->gate
@@ -811,7 +814,7 @@ ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
             ngx_http_hoody_ai_replica_queue(rep, w);
         }
 
-        if (reply) {
+        if (reply && ngx_http_hoody_ai_replica_retry(rep) != NGX_OK) {
             ngx_http_hoody_ai_redis_abort(rep->data,
                        (reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR)
                            ? "reads were refused"

@@ -133,6 +133,8 @@ static ngx_http_hoody_ai_metric_t  ngx_http_hoody_ai_worker_counters[] = {
       offsetof(ngx_http_hoody_ai_slot_t, reconnects) },
     { "registry_reloads", "Full loads of the replica.",
       offsetof(ngx_http_hoody_ai_slot_t, reloads) },
+    { "registry_switches", "Changes to another master.",
+      offsetof(ngx_http_hoody_ai_slot_t, switches) },
     { NULL, NULL, 0 }
 };
 
@@ -705,6 +707,23 @@ ngx_http_hoody_ai_status_text_workers(ngx_http_hoody_ai_status_t *st)
                            "hoody_ai_registry_max_stale_seconds %M.%03M\n",
                            st->max_stale / 1000, st->max_stale % 1000);
 
+    ngx_http_hoody_ai_head(st, "registry_master", "gauge",
+                           "The master that Sentinel or a cluster led to.");
+
+    for (i = 0; i < st->nlive; i++) {
+
+        if (st->live[i].master_len == 0) {
+            continue;
+        }
+
+        ngx_http_hoody_ai_status_put(st,
+                                     "hoody_ai_registry_master{"
+                                     "worker=\"%ui\",address=\"%*s\"} 1\n",
+                                     st->number[i],
+                                     (size_t) st->live[i].master_len,
+                                     st->live[i].master);
+    }
+
     ngx_http_hoody_ai_head(st, "registry_load_seconds", "gauge",
                            "Duration of the last full load.");
 
@@ -955,11 +974,14 @@ ngx_http_hoody_ai_status_json_workers(ngx_http_hoody_ai_status_t *st)
         ngx_http_hoody_ai_status_put(st,
                                      "\"age_ms\":%M,\"load_ms\":%uA,"
                                      "\"reconnects\":%uA,\"reloads\":%uA,"
+                                     "\"master\":\"%*s\",\"switches\":%uA,"
                                      "\"plans\":%uA,"
                                      "\"plans_memory_bytes\":%uA}",
                                      ngx_http_hoody_ai_status_age(slot),
                                      slot->load_time, slot->reconnects,
-                                     slot->reloads, slot->plans,
+                                     slot->reloads,
+                                     (size_t) slot->master_len, slot->master,
+                                     slot->switches, slot->plans,
                                      slot->plans_memory);
     }
 }

@@ -82,6 +82,10 @@ typedef enum {
 } ngx_http_hoody_ai_drop_e;
 
 
+/* the text of an IPv6 address with its port */
+#define NGX_HTTP_HOODY_AI_MASTER  64
+
+
 struct ngx_http_hoody_ai_slot_s {
     ngx_atomic_t                   pid;      /* 0: free */
 
@@ -98,6 +102,9 @@ struct ngx_http_hoody_ai_slot_s {
     ngx_atomic_t                   load_time;
     ngx_atomic_t                   reconnects;
     ngx_atomic_t                   reloads;
+    ngx_atomic_t                   switches;
+    ngx_atomic_t                   master_len;
+    u_char                         master[NGX_HTTP_HOODY_AI_MASTER];
     ngx_atomic_t                   plans;
     ngx_atomic_t                   plans_memory;
 

@@ -426,7 +426,87 @@ in Redis address "127.0.0.1:99999"
 
 
 
-=== TEST 30: a server name that would break the keys
+=== TEST 30: several addresses
+--- redis_conf: 127.0.0.1:1 127.0.0.1:2
+--- must_die
+--- error_log
+has several addresses, which need "sentinel=" or "cluster=on"
+
+
+
+=== TEST 31: no address
+--- redis_conf: db=1
+--- must_die
+--- error_log
+"hoody_ai_redis" directive needs an address
+
+
+
+=== TEST 32: no sentinel
+--- redis_conf: sentinel=main
+--- must_die
+--- error_log
+needs the address of a sentinel with "sentinel="
+
+
+
+=== TEST 33: a name without letters
+--- redis_conf: sentinel= 127.0.0.1
+--- must_die
+--- error_log
+invalid parameter "sentinel="
+
+
+
+=== TEST 34: no node
+--- redis_conf: cluster=on
+--- must_die
+--- error_log
+needs the address of a node with "cluster=on"
+
+
+
+=== TEST 35: a cluster that is something else
+--- redis_conf: cluster=yes 127.0.0.1
+--- must_die
+--- error_log
+invalid parameter "cluster=yes"
+
+
+
+=== TEST 36: both
+--- redis_conf: sentinel=main cluster=on 127.0.0.1
+--- must_die
+--- error_log
+invalid parameter "cluster=on"
+
+
+
+=== TEST 37: a database in a cluster
+--- redis_conf: cluster=on 127.0.0.1 db=1
+--- must_die
+--- error_log
+cannot have "db=" with "cluster=on"
+
+
+
+=== TEST 38: a sentinel's user without a password
+--- redis_conf: sentinel=main 127.0.0.1 sentinel_user=x
+--- must_die
+--- error_log
+needs "sentinel_password_file=" with "sentinel_user="
+
+
+
+=== TEST 39: one of several addresses that cannot be
+--- redis_conf: cluster=on 127.0.0.1 [::1]:99999
+--- must_die
+--- error_log
+in Redis address "[::1]:99999"
+
+
+
+=== TEST 40: a server name that would break the keys
 --- hoody_http
 hoody_ai_server "a{b}";
 --- must_die
@@ -435,7 +515,7 @@ invalid character in server name "a{b}"
 
 
 
-=== TEST 31: two names
+=== TEST 41: two names
 --- http_config
 hoody_ai_server another;
 --- must_die
@@ -444,7 +524,7 @@ hoody_ai_server another;
 
 
 
-=== TEST 32: two Redis
+=== TEST 42: two Redis
 --- http_config
 hoody_ai_redis 127.0.0.1:1;
 --- must_die
