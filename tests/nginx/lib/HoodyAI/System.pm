@@ -272,27 +272,26 @@ sub redis {
 }
 
 
-# A command over a connection of our own; an error reply dies.
+# A command over a connection of our own; an error reply dies.  Where Redis is
+# at is known to HoodyAI::RedisHA when there are several.
 sub cmd {
     my ($self, @words) = @_;
 
     if (!$self->{redis_connection}) {
-        $self->{redis_connection} = IO::Socket::UNIX->new(
-            Peer => $self->{redis_socket}) or die "redis: $!\n";
+        my $at = $self->{redis_at};
+
+        $self->{redis_connection} = ($at
+            ? IO::Socket::INET->new(PeerAddr => $at->[0],
+                PeerPort => $at->[1], LocalAddr => $at->[2])
+            : IO::Socket::UNIX->new(Peer => $self->{redis_socket}))
+            or die "redis: $!\n";
 
         if ($self->{redis_user}) {
             $self->cmd('AUTH', @{$self->{redis_user}});
         }
     }
 
-    my $socket = $self->{redis_connection};
-
-    local $SIG{PIPE} = 'IGNORE';
-    print $socket '*' . @words . "\r\n"
-        . join '', map { '$' . length($_) . "\r\n$_\r\n" } @words;
-    $socket->flush;
-
-    my $reply = eval { _reply($socket) };
+    my $reply = eval { command($self->{redis_connection}, @words) };
 
     if ($@) {
         delete $self->{redis_connection} if $@ !~ /^redis error/;
@@ -300,6 +299,19 @@ sub cmd {
     }
 
     return $reply;
+}
+
+
+# The same over any connection.
+sub command {
+    my ($socket, @words) = @_;
+
+    local $SIG{PIPE} = 'IGNORE';
+    print $socket '*' . @words . "\r\n"
+        . join '', map { '$' . length($_) . "\r\n$_\r\n" } @words;
+    $socket->flush;
+
+    return _reply($socket);
 }
 
 
