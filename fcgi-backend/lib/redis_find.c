@@ -21,7 +21,7 @@
 #define KNOWN_MAX 64 /* those of --redis, and nodes that were heard of */
 #define FAILED_MAX 8
 #define HOPS 3 /* MOVED after MOVED */
-#define SEARCH_TIMES 5
+#define SEARCH_TIMES 3
 
 /* Whom to ask.  Those of --redis come first and stay. */
 struct hai_redis_known {
@@ -209,6 +209,7 @@ static int ask_sentinel(struct search *s,
     redisContext *c = hai_redis_reach(conf, sentinel, s->error, s->size);
     redisReply *reply = NULL;
     int rc = -1;
+    char *end;
     long port;
 
     if (c != NULL
@@ -228,8 +229,8 @@ static int ask_sentinel(struct search *s,
         && reply->elements == 2 && is_string(reply->element[0])
         && is_string(reply->element[1]))
     {
-        port = strtol(reply->element[1]->str, NULL, 10);
-        if (port >= 1 && port <= 65535) {
+        port = strtol(reply->element[1]->str, &end, 10);
+        if (*end == '\0' && port >= 1 && port <= 65535) {
             rc = hai_redis_address_set(master, reply->element[0]->str,
                                        (int) port);
         }

@@ -510,5 +510,38 @@ is($s->stop('balancer', 'QUIT'), 0, 'the balancer ends');
     $_->finish(more => 1) for @two;
 }
 
+# A request that waits for the registry holds a worker that is told to leave.
+
+{
+    $s->enable('dev-env');
+    kill 'STOP', $s->pid('redis');
+
+    my $g = gateway('the last', 'hoody_ai_wait 10s;');
+    my $client = HoodyAI::Client->new(to => "127.0.0.1:$g->{proxied}",
+        local => '127.0.0.9');
+    my $master = $g->master;
+
+    $client->send("PROXY TCP4 127.0.0.2 127.0.0.1 40000 80\r\n"
+        . HoodyAI::Client::build('POST', '/v1/chat/completions',
+            token => 'dev-env', body => chat()));
+    sleep 0.3;
+    kill 'QUIT', $master;
+    wait_for {
+        grep { slurp("/proc/$_/cmdline") =~ /shutting down/ }
+            $g->children($master);
+    };
+    sleep 0.2;
+    kill 'CONT', $s->pid('redis');
+
+    my $answer = $client->answer;
+
+    is($answer->{status}, 200, 'what waited is served by the leaving worker');
+    is($answer->{headers}{connection}, 'close',
+        'which says that the connection ends');
+    ok(wait_for(sub { !kill 0, $master }, 20), 'and ends');
+    $g->{daemon} = 0;
+    push @gateways, $g;
+}
+
 $_->finish(more => 1) for @gateways;
 $s->finish;
