@@ -68,15 +68,30 @@ sub gateway {
 }
 
 
+# What the manual says, with other addresses.
+sub stream_block {
+    my (@to) = @_;
+    my $servers = join '', map { "server 127.0.0.1:$_->{proxied};\n" } @to;
+    my ($text) = slurp($s->root . '/docs/HIGH-AVAILABILITY.md')
+        =~ /^```\n(stream \{\n.*?)^```$/ms or die "no example\n";
+
+    $text =~ s/(?:^ *server 192[^\n]*;\n)+/$servers/m
+        && $text =~ s/listen 192\.0\.2\.10:80;/listen $balancer;/
+        && $text =~ s/(?=proxy_protocol on;)/proxy_bind 127.0.0.9; /
+        or die "another example\n";
+
+    return $text;
+}
+
+
 # The balancer, with these gateways.
 sub balance {
     my (@to) = @_;
     my $dir = "$s->{dir}/balancer";
-    my $servers = join "\n", map { "server 127.0.0.1:$_->{proxied};" } @to;
     my $user = $> == 0 ? 'user nobody nogroup;' : '';
 
     mkdir $dir;
-    spew("$dir/nginx.conf", <<"END");
+    spew("$dir/nginx.conf", <<"END" . stream_block(@to));
 load_module $stream;
 $user
 daemon off;
@@ -88,19 +103,6 @@ events {
     worker_connections 4096;
 }
 
-stream {
-    upstream gateways {
-        $servers
-    }
-
-    server {
-        listen $balancer;
-        proxy_pass gateways;
-        proxy_protocol on;
-        proxy_bind 127.0.0.9;
-        proxy_connect_timeout 1s;
-    }
-}
 END
 
     if (!$s->pid('balancer')) {
