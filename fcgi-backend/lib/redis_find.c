@@ -350,11 +350,12 @@ redisContext *hai_redis_find(const struct hai_redis_conf *conf,
                              size_t size) {
     bool sentinel = conf->mode == HAI_REDIS_SENTINEL;
     struct hai_redis_address master;
-    struct search s = {
-        .conf = conf, .client_name = client_name, .error = error, .size = size};
+    struct search s = {.conf = conf, .client_name = client_name};
     redisContext *c;
     size_t i, at;
 
+    s.error = error;
+    s.size = size;
     begin(&s);
     s.end = hai_redis_now_ms() + SEARCH_TIMES * conf->connect_timeout_ms;
 
