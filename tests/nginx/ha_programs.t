@@ -146,6 +146,15 @@ sub has_replica {
     }, 30), "$name: the master has a replica");
 }
 
+# All replicas follow another master at once; and who may ask.
+sub set_sentinels {
+    for my $name ($ha->names('sentinel')) {
+        $ha->cmd($name, 'SENTINEL', 'SET', 'hai', 'parallel-syncs', 4);
+        $ha->cmd($name, 'ACL', 'SETUSER', 'asks', 'reset', 'on',
+            ">hai-sentinel-$$", '+auth', '+sentinel|get-master-addr-by-name');
+    }
+}
+
 sub end {
     is($engine->stop, 0, 'the engine ends');
     is($s->stop('events'), 0, 'the worker ends');
@@ -165,12 +174,11 @@ set_up(redis => sub {
     for_nobody("$s->{dir}/sentinel.password", "$s->{dir}/wrong.password");
 
     $ha = HoodyAI::RedisHA->new($s, acl => $acl, user => $user,
-        args => ['min-replicas-to-write 1', 'min-replicas-max-lag 3'],
-        sentinel_args => ['sentinel parallel-syncs hai 4', "user asks on >hai-sentinel-$$ +auth"
-            . ' +sentinel|get-master-addr-by-name']);
+        args => ['min-replicas-to-write 1', 'min-replicas-max-lag 3']);
     # nobody comes back: a sentinel takes ten seconds to make it a replica
     $ha->sentinel(replicas => 4, down_after => 1000,
         failover_timeout => 2000);
+    set_sentinels();
     $words = $ha->words('sentinel_user=asks',
         "sentinel_password_file=$s->{dir}/sentinel.password");
     return $words;
@@ -254,6 +262,7 @@ SKIP: {
         'and the log says why');
 
     $ha->start($_) for @sentinels;
+    set_sentinels();
     ok(defined $second->until_status(sub { $_->{rules} == 1 + $overlay }, 20),
         'once they are there it is');
     is($second->stop, 0, 'it ends');

@@ -33,8 +33,13 @@ possible.  Without root it does nothing and can_cut() is false.
 =item new($system, %option)
 
 C<args>: lines for the configuration of each node; C<acl>: text of an ACL file
-for each node; C<user>: [name, password] for the commands of the test itself;
-C<sentinel_args>: lines for each sentinel.
+for each node; C<user>: [name, password] for the test itself, the replicas and
+the sentinels; C<sentinel_password>: what the sentinels ask for.
+
+=item acl($system, $password)
+
+The files of redis-schema/acl for that system, with one password for all users,
+and a user "admin" who may do everything.
 
 =item sentinel(replicas => 2, sentinels => 3, down_after => 500,
 failover_timeout => 5000)
@@ -58,19 +63,31 @@ Names of all "node"s or "sentinel"s; a node: name, host, port, pid, up.
 
 A command to one process.  An error reply dies; with try() it is undef.
 
-=item master, failed_over($old, $seconds)
+=item master, follow, failed_over($old, $seconds, $each)
 
 The node that the sentinels name as the master, or, in a cluster, that owns the
-system's keys.  failed_over() waits until it is another one, and a master.
+system's keys.  follow() has the system's own commands go there from now on.
+failed_over() waits until it is another one, and a master, calls C<each> again
+and again meanwhile, and follows.
 
 =item kill($name), start($name), pause($name), resume($name)
 
 SIGKILL; once more with the same files; SIGSTOP and SIGCONT.
 
+=item rejoin($name), replicated
+
+With Sentinel: the node becomes a replica of the master, started if need be,
+and this waits until all replicas are there.  replicated() waits until what the
+system has written is on all replicas that the master has at the moment.
+
 =item cut($name), heal($name), can_cut
 
-Nothing goes between this node and the others, or the sentinels.  The gateway
-(user "nobody") and cmd() still reach it.
+Nothing goes between this node, one at a time, and the others or the sentinels.
+The gateway (user "nobody") and cmd() still reach it.
+
+=item hide(@names), show(@names)
+
+The gateway reaches these processes no more; all others do.
 
 =item slot($key), owner($slot), move_slot($slot, $to, %sub)
 
@@ -89,6 +106,7 @@ that is in the nodes is written to files, for finish() to search.
 use strict;
 use warnings;
 
+use Digest::SHA qw(sha256_hex);
 use IO::Socket::INET;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(sleep time);
@@ -98,7 +116,7 @@ use HoodyAI::System qw(wait_for free_port spew slurp);
 # where cut() cannot reach
 my $observer = '127.0.0.9';
 
-my @blocked = ('127.0.1.0/24');
+my $nodes = '127.0.1.0/24';
 
 
 sub own_network {
@@ -128,6 +146,20 @@ sub new {
         hosts => 0,
         connection => {},
     }, $class;
+}
+
+
+sub acl {
+    my ($system, $password) = @_;
+
+    my $hash = sha256_hex($password);
+    my $acl = join '', map { slurp($_) }
+        sort glob $system->root . '/redis-schema/acl/*.acl';
+
+    $acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
+    $acl =~ s/\@SERVER@/$system->{server}/g;
+
+    return $acl . "user admin on #$hash allkeys allchannels allcommands\n";
 }
 
 
@@ -218,7 +250,6 @@ sub cmd {
     my ($self, $name, @words) = @_;
 
     my $node = $self->{nodes}{$name};
-    my $user = $self->{option}{user};
 
     if (!$self->{connection}{$name}) {
         my $socket = IO::Socket::INET->new(PeerAddr => $node->{host},
@@ -227,9 +258,11 @@ sub cmd {
 
         $socket->setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack 'l!l!', 3, 0);
 
-        if ($user && $node->{kind} eq 'node') {
-            HoodyAI::System::command($socket, 'AUTH', @$user);
-        }
+        my @auth = $node->{kind} eq 'node'
+            ? @{$self->{option}{user} || []}
+            : grep { defined } $self->{option}{sentinel_password};
+
+        HoodyAI::System::command($socket, 'AUTH', @auth) if @auth;
 
         $self->{connection}{$name} = $socket;
     }
@@ -254,6 +287,16 @@ sub try {
 }
 
 
+sub follow {
+    my ($self) = @_;
+
+    my $name = $self->master // return;
+    my $at = $self->{system}{redis_at};
+
+    $self->_use($name) if !$at || $at->[0] ne $self->{nodes}{$name}{host};
+}
+
+
 # The system's own commands go where $name is.
 sub _use {
     my ($self, $name) = @_;
@@ -272,6 +315,7 @@ sub sentinel {
     my $sentinels = $option{sentinels} // 3;
     my $user = $self->{option}{user};
     my $quorum = int($sentinels / 2) + 1;
+    my $password = $self->{option}{sentinel_password};
     my @auth = $user
         ? ("masteruser $user->[0]", "masterauth $user->[1]") : ();
 
@@ -285,8 +329,7 @@ sub sentinel {
         for 1 .. $replicas;
 
     # a sentinel looks for new replicas only every ten seconds
-    wait_for { $self->_in_sync('m0') == $replicas } 20
-        or die "the replicas did not come\n";
+    $self->_synced('m0', map { "r$_" } 1 .. $replicas);
 
     for my $n (1 .. $sentinels) {
         $self->_add("s$n", 'sentinel',
@@ -297,7 +340,8 @@ sub sentinel {
                 . ($option{failover_timeout} // 5000),
             $user ? ("sentinel auth-user hai $user->[0]",
                 "sentinel auth-pass hai $user->[1]") : (),
-            @{$self->{option}{sentinel_args} || []});
+            defined $password ? ("requirepass $password",
+                "sentinel sentinel-pass $password") : ());
     }
 
     for my $name ($self->names('sentinel')) {
@@ -313,12 +357,59 @@ sub sentinel {
 }
 
 
-sub _in_sync {
+# Waits until these follow this master, and it knows.
+sub _synced {
+    my ($self, $master, @replicas) = @_;
+
+    wait_for {
+        (() = ($self->try($master, 'INFO', 'replication') // '')
+            =~ /state=online/g) >= @replicas
+        && !grep { ($self->try($_, 'INFO', 'replication') // '')
+                   !~ /master_link_status:up/ } @replicas;
+    } 20 or die "the replicas did not come\n";
+}
+
+
+sub rejoin {
     my ($self, $name) = @_;
 
-    my $info = $self->try($name, 'INFO', 'replication') // '';
+    my $master = $self->master;
+    my $node = $self->{nodes}{$master};
+    my @replicas = grep { $_ ne $master && $self->{nodes}{$_}{up} }
+        $self->names('node');
 
-    return scalar(() = $info =~ /state=online/g);
+    if (!$self->{nodes}{$name}{up}) {
+        $self->start($name);
+        push @replicas, $name;
+    }
+
+    $self->cmd($name, 'REPLICAOF', $node->{host}, $node->{port});
+    $self->_synced($master, @replicas);
+
+    # else the next failover may find no replica good enough
+    for my $sentinel ($self->names('sentinel')) {
+        wait_for {
+            my $seen = $self->try($sentinel, 'SENTINEL', 'REPLICAS', 'hai');
+
+            $seen && @replicas == grep {
+                my %state = @$_;
+                $state{flags} eq 'slave'
+                    && $state{'master-link-status'} eq 'ok'
+                    && $state{'master-port'} == $node->{port};
+            } @$seen;
+        } 20 or die "$sentinel does not see the replicas\n";
+    }
+}
+
+
+sub replicated {
+    my ($self) = @_;
+
+    my $count = () = $self->cmd($self->master, 'INFO', 'replication')
+        =~ /state=online/g;
+
+    $self->{system}->cmd('WAIT', $count, 5000) >= $count
+        or die "the replicas do not follow\n";
 }
 
 
@@ -328,7 +419,7 @@ sub cluster {
     my $masters = $option{masters} // 3;
     my $replicas = $option{replicas} // 0;
     my $user = $self->{option}{user};
-    my (%id, @wanted);
+    my (%id, %of);
 
     $self->{mode} = 'cluster';
 
@@ -377,11 +468,10 @@ sub cluster {
         my $to = 'c' . (($n - 1) % $masters + 1);
 
         $self->cmd("d$n", 'CLUSTER', 'REPLICATE', $id{$to});
-        push @wanted, $to;
+        push @{$of{$to}}, "d$n";
     }
 
-    wait_for { !grep { !$self->_in_sync($_) } @wanted } 20
-        or die "the replicas did not come\n";
+    $self->_synced($_, @{$of{$_}}) for keys %of;
 
     $self->_use($self->master);
 }
@@ -435,9 +525,11 @@ sub master {
 
 # Waits for another master than this, which the system's commands use then.
 sub failed_over {
-    my ($self, $old, $timeout) = @_;
+    my ($self, $old, $timeout, $each) = @_;
 
     my $new = wait_for {
+        $each->() if $each;
+
         my $name = $self->master // return 0;
 
         return $name ne $old
@@ -463,16 +555,32 @@ sub heal {
 }
 
 
-# A process that cannot connect from its own address takes the first one of
-# the interface; so what goes to the node is dropped whoever sends it, except
-# for those of whom own_network() says so.
+# A process that cannot connect from its own address tries the first one of the
+# interface.  One node can be cut at a time.
 sub _rules {
     my ($self, $what, $name) = @_;
 
     my $host = $self->{nodes}{$name}{host};
 
-    for my $rule (['from', $host, 'to', @blocked], ['to', $host]) {
+    for my $rule (['from', $host, 'to', $nodes],
+                  ['from', '127.0.0.1', 'to', $nodes], ['to', $host])
+    {
         system('ip', 'rule', $what, 'pref', 10, @$rule, 'blackhole') == 0
+            or die "ip rule $what failed\n";
+    }
+}
+
+
+sub hide { $_[0]->_hide('add', @_[1 .. $#_]) }
+sub show { $_[0]->_hide('del', @_[1 .. $#_]) }
+
+
+sub _hide {
+    my ($self, $what, @names) = @_;
+
+    for my $name (@names) {
+        system('ip', 'rule', $what, 'pref', 4, 'uidrange', '65534-65534',
+            'to', $self->{nodes}{$name}{host}, 'blackhole') == 0
             or die "ip rule $what failed\n";
     }
 }
