@@ -88,6 +88,11 @@ ngx_http_hoody_ai_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
+    if (ngx_exiting) {
+        /* the connection ends with this answer: nginx would not say so */
+        r->keepalive = 0;
+    }
+
     if (r->upstream && ctx->peer == NULL
         && ctx->reason == NGX_HTTP_HOODY_AI_OK && r->err_status == 0)
     {

@@ -241,7 +241,10 @@ ngx_http_hoody_ai_live_done(void)
 }
 
 
-/* the wait is counted from its beginning, however often it is renewed */
+/*
+ * The wait is counted from its beginning, however often it is renewed.  The
+ * timer keeps a worker that is leaving until the request was judged.
+ */
 
 void
 ngx_http_hoody_ai_live_wait(ngx_http_hoody_ai_ctx_t *ctx, ngx_msec_t timeout)

@@ -58,6 +58,7 @@ struct deliver {
     struct hai_link link;
     struct job job[JOBS];
     uint64_t next_take;   /* monotonic */
+    uint64_t next_beat;   /* the same */
     uint64_t next_settle; /* after an error of Redis */
     uint64_t told_store;
     uint64_t second; /* of the dead letters told */
@@ -387,6 +388,14 @@ static void take(struct deliver *d) {
     if (room == 0 || hai_now_monotonic() < d->next_take
         || !hai_link_up(&d->link)) {
         return;
+    }
+
+    /* an empty list is read without a write, on no master as well */
+    if (hai_now_monotonic() >= d->next_beat) {
+        d->next_beat = hai_now_monotonic() + TICK_MS;
+        if (!hai_link_beat(&d->link)) {
+            return;
+        }
     }
 
     d->next_take = hai_now_monotonic() + TICK_MS;

@@ -6,6 +6,7 @@
  */
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,12 +89,25 @@ static struct hai_rules *load(struct follower *f, const redisReply *hash) {
     return rules;
 }
 
+static void drop_feed(struct follower *f, const char *why) {
+    hai_log(HAI_LOG_WARN, "rules: the change feed was lost: %s", why);
+    hai_link_close(&f->feed);
+    f->following = false;
+}
+
 static void read_again(struct follower *f) {
     struct hai_rules *rules;
     struct hai_args args;
     redisReply *hash;
 
     if (!hai_link_up(&f->data)) {
+        return;
+    }
+
+    /* a change is told on the feed only by the server that it was made on */
+    if (!hai_redis_same(f->feed.conf, f->feed.c, f->data.c)) {
+        drop_feed(f, "the master is another one");
+        hai_link_close(&f->data);
         return;
     }
 
@@ -126,12 +140,6 @@ static void read_again(struct follower *f) {
                 f->w->rules != NULL ? "the last good set stays in force"
                                     : "nothing is read until they are good");
     }
-}
-
-static void drop_feed(struct follower *f, const char *why) {
-    hai_log(HAI_LOG_WARN, "rules: the change feed was lost: %s", why);
-    hai_link_close(&f->feed);
-    f->following = false;
 }
 
 /* Subscribes first; what is read afterwards is current. */
@@ -186,6 +194,11 @@ static void read_feed(struct follower *f) {
             freeReplyObject(keys);
         }
         if (beat) {
+            if (rc != -1 && !hai_link_beat(&f->data)) {
+                snprintf(f->feed.error, sizeof(f->feed.error), "%s",
+                         f->data.error);
+                rc = -1;
+            }
             f->heartbeat = hai_now_monotonic() + HEARTBEAT_MS;
             beat = false;
         }

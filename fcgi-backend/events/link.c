@@ -29,7 +29,7 @@ void hai_link_close(struct hai_link *link) {
 
 /* Closed after an error: the next attempt is due a little later. */
 static void lost(struct hai_link *link) {
-    uint64_t jitter = hai_random() % (link->backoff / 2 + 1);
+    uint64_t jitter = hai_random() % (uint64_t) (link->backoff / 2 + 1);
 
     hai_link_close(link);
 
@@ -38,11 +38,9 @@ static void lost(struct hai_link *link) {
         link->told = true;
     }
 
-    link->next = hai_now_monotonic() + link->backoff + jitter;
-    link->backoff *= 2;
-    if (link->backoff > BACKOFF_MAX) {
-        link->backoff = BACKOFF_MAX;
-    }
+    link->next = hai_now_monotonic() + (uint64_t) link->backoff + jitter;
+    link->backoff =
+        hai_redis_pause(link->conf, link->backoff, BACKOFF_MIN, BACKOFF_MAX);
 }
 
 bool hai_link_up(struct hai_link *link) {
@@ -93,17 +91,39 @@ int hai_link_send(struct hai_link *link, const struct hai_args *args) {
     return 0;
 }
 
+bool hai_link_beat(struct hai_link *link) {
+    if (link->c != NULL
+        && hai_redis_beat(link->c, link->conf, link->error, sizeof(link->error))
+               != 0)
+    {
+        lost(link);
+        return false;
+    }
+    return true;
+}
+
 redisReply *hai_link_read(struct hai_link *link) {
-    void *reply = NULL;
+    redisReply *reply = NULL;
 
     if (link->c == NULL) {
         return NULL;
     }
 
-    if (redisGetReply(link->c, &reply) != REDIS_OK || reply == NULL) {
+    if (redisGetReply(link->c, (void **) &reply) != REDIS_OK || reply == NULL) {
         snprintf(link->error, sizeof(link->error), "%s", link->c->errstr);
         lost(link);
         return NULL;
+    }
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        snprintf(link->error, sizeof(link->error), "%s", reply->str);
+        freeReplyObject(reply);
+        reply = NULL;
+
+        if (hai_redis_elsewhere(link->error)) {
+            lost(link);
+            return NULL;
+        }
     }
 
     if (link->told) {
@@ -111,13 +131,6 @@ redisReply *hai_link_read(struct hai_link *link) {
         link->told = false;
     }
     link->backoff = BACKOFF_MIN;
-
-    if (((redisReply *) reply)->type == REDIS_REPLY_ERROR) {
-        snprintf(link->error, sizeof(link->error), "%s",
-                 ((redisReply *) reply)->str);
-        freeReplyObject(reply);
-        return NULL;
-    }
     return reply;
 }
 

@@ -19,7 +19,7 @@ struct hai_link {
     const char *name; /* of the connection, for CLIENT LIST and the log */
     redisContext *c;
     uint64_t next; /* when to try again: milliseconds of CLOCK_MONOTONIC */
-    unsigned backoff;
+    int backoff;   /* milliseconds */
     bool told;
     char error[256]; /* of the last call */
 };
@@ -35,10 +35,14 @@ bool hai_link_up(struct hai_link *link);
 /* Milliseconds until the next attempt. */
 unsigned hai_link_pause(const struct hai_link *link);
 
+/* Once a second: false, and closed, where that is no master any more. */
+bool hai_link_beat(struct hai_link *link);
+
 /*
  * Sends a command: 0, or -1 (closed).  hai_link_read() then gives the replies
  * in the same order; NULL when the connection was lost (closed) or the reply
- * is an error, with a message in link->error.  freeReplyObject().
+ * is an error, with a message in link->error; an error that sends us elsewhere
+ * closes it too.  freeReplyObject().
  */
 int hai_link_send(struct hai_link *link, const struct hai_args *args);
 redisReply *hai_link_read(struct hai_link *link);

@@ -140,11 +140,6 @@ static int configure(struct hai_worker *w, const struct arguments *a) {
     }
     hai_log_init(NAME, level);
 
-    if (hai_redis_conf_parse(&w->redis, a->redis, error, sizeof(error)) != 0) {
-        fprintf(stderr, NAME ": --redis: %s\n", error);
-        return -1;
-    }
-
     if (server == NULL && gethostname(host, sizeof(host) - 1) == 0) {
         server = host;
     }
@@ -154,6 +149,13 @@ static int configure(struct hai_worker *w, const struct arguments *a) {
     if (!hai_service_server_valid(server)) {
         fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
                 server);
+        return -1;
+    }
+
+    if (hai_redis_conf_parse(&w->redis, a->redis, server, error, sizeof(error))
+        != 0)
+    {
+        fprintf(stderr, NAME ": --redis: %s\n", error);
         return -1;
     }
 

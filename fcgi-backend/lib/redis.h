@@ -1,6 +1,8 @@
 /*
  * Redis for the programs: hiredis' blocking calls with a time-out on each.
- * One connection belongs to one thread.
+ * One connection belongs to one thread.  redis_conf.c reads --redis,
+ * redis_find.c finds the master, redis.c has the connection, redis_feed.c the
+ * change feed.
  */
 
 #ifndef HAI_REDIS_H
@@ -9,36 +11,87 @@
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* What --redis says, in the words of the directive hoody_ai_redis:
- * "unix:/path" or "host:port", then db=, user=, password_file=,
- * connect_timeout=, max_stale=, separated by spaces. */
+#define HAI_REDIS_ADDRESSES 16 /* in --redis */
+
+struct hai_redis_address {
+    char name[256]; /* of the host, or its address; or a path */
+    int port;       /* 0: a path */
+};
+
+enum hai_redis_mode {
+    HAI_REDIS_FIXED,    /* one address */
+    HAI_REDIS_SENTINEL, /* addresses of sentinels, which know the master */
+    HAI_REDIS_CLUSTER   /* addresses of nodes, which know each other */
+};
+
+struct hai_redis_known;
+
+/*
+ * What --redis says, in the words of the directive hoody_ai_redis: addresses,
+ * each "unix:/path" or "host:port", and sentinel=, cluster=on, db=, user=,
+ * password_file=, sentinel_user=, sentinel_password_file=, connect_timeout=,
+ * max_stale=, separated by spaces.  Never changes; threads share it.
+ */
 struct hai_redis_conf {
-    char *path; /* NULL: TCP */
-    char *host;
-    int port;
+    enum hai_redis_mode mode;
+    struct hai_redis_address address[HAI_REDIS_ADDRESSES];
+    size_t n;
+    char *master; /* its name among the sentinels */
     int db;
     char *user;
     char *password_file;
+    char *sentinel_user;
+    char *sentinel_password_file;
     long connect_timeout_ms; /* 1000 */
     long max_stale_ms;       /* 5000 */
+
+    /* of HAI_REDIS_SENTINEL and HAI_REDIS_CLUSTER */
+    unsigned slot;
+    char *events; /* key of the stream: where writing is tried */
+    struct hai_redis_known *known; /* whom to ask; has a lock of its own */
 };
 
 #define HAI_REDIS_DEFAULT "127.0.0.1:6379"
 
-/* 0; or -1 with a message in error (size bytes). */
+/* For the keys of this server.  0; or -1 with a message in error (size bytes),
+ * in which no value is repeated. */
 int hai_redis_conf_parse(struct hai_redis_conf *conf, const char *text,
-                         char *error, size_t size);
+                         const char *server, char *error, size_t size);
 void hai_redis_conf_free(struct hai_redis_conf *conf);
 
 /*
  * Connects, logs in (the password file is read each time, so that it can be
- * replaced), selects the db and makes sure that it is a master.  NULL with a
- * message in error.  The caller frees it with redisFree().
+ * replaced), selects the db and makes sure that it is a master.  With Sentinel
+ * or Cluster the master is looked for first, and has to take writes.  NULL
+ * with a message in error.  The caller frees it with redisFree().
  */
 redisContext *hai_redis_connect(const struct hai_redis_conf *conf,
                                 const char *client_name, char *error,
                                 size_t size);
+
+/*
+ * Once a second: is this still the master, with enough replicas, and of the
+ * slot?  0 where it is, and always with a fixed address; -1 with a message:
+ * the connection should be closed, and a new one made.
+ */
+int hai_redis_beat(redisContext *c, const struct hai_redis_conf *conf,
+                   char *error, size_t size);
+
+/*
+ * The pause before the next attempt, doubled from min to max.  With Sentinel
+ * or Cluster it stays short: another server may be the master any moment.
+ */
+int hai_redis_pause(const struct hai_redis_conf *conf, int last_ms, int min_ms,
+                    int max_ms);
+
+/* Does an error reply say that another server is to be asked, or later? */
+bool hai_redis_elsewhere(const char *error);
+
+/* Do two connections lead to one server?  With a fixed address they do. */
+bool hai_redis_same(const struct hai_redis_conf *conf, const redisContext *a,
+                    const redisContext *b);
 
 /* A reply that is no error; NULL otherwise, with a message in error.  The
  * connection is of no use any more where c->err is set.  freeReplyObject(). */

@@ -184,10 +184,8 @@ static void pause_a_while(struct writer *w) {
     struct timespec until;
     uint64_t ms;
 
-    w->pause_ms = w->pause_ms == 0 ? PAUSE_MIN_MS : w->pause_ms * 2;
-    if (w->pause_ms > PAUSE_MAX_MS) {
-        w->pause_ms = PAUSE_MAX_MS;
-    }
+    w->pause_ms =
+        hai_redis_pause(e->redis, w->pause_ms, PAUSE_MIN_MS, PAUSE_MAX_MS);
 
     ms = hai_mono_ms() + (uint64_t) w->pause_ms / 2
          + (uint64_t) random() % ((uint64_t) w->pause_ms / 2);
@@ -220,10 +218,12 @@ static void disconnect(struct writer *w) {
 
 /* Is an error reply one that passes, so that the entry is worth keeping? */
 static bool passes(const char *error) {
-    static const char *const words[] = {"LOADING",    "READONLY", "OOM",
-                                        "MASTERDOWN", "MISCONF",  "BUSY",
-                                        "NOREPLICAS"};
+    static const char *const words[] = {"LOADING", "OOM", "MISCONF", "BUSY"};
     size_t i, len;
+
+    if (hai_redis_elsewhere(error)) {
+        return true;
+    }
 
     for (i = 0; i < sizeof(words) / sizeof(*words); i++) {
         len = strlen(words[i]);

@@ -42,10 +42,8 @@ void hai_loader_disconnect(struct hai_loader *l, const char *why) {
         hai_log(HAI_LOG_ERROR, "Redis: %s", why);
     }
 
-    l->pause_ms = l->pause_ms == 0 ? PAUSE_MIN_MS : l->pause_ms * 2;
-    if (l->pause_ms > PAUSE_MAX_MS) {
-        l->pause_ms = PAUSE_MAX_MS;
-    }
+    l->pause_ms = hai_redis_pause(&l->engine->redis, l->pause_ms, PAUSE_MIN_MS,
+                                  PAUSE_MAX_MS);
 
     l->next_attempt_ms = hai_mono_ms() + (uint64_t) l->pause_ms / 2
                          + (uint64_t) random() % ((uint64_t) l->pause_ms / 2);
@@ -72,6 +70,13 @@ static void connect_redis(struct hai_loader *l) {
         return;
     }
 
+    /* the master may have changed between the two */
+    if (!hai_redis_same(conf, l->feed, l->data)) {
+        hai_loader_disconnect(l, "two masters were found");
+        return;
+    }
+
+    l->beat_ms = hai_mono_ms();
     l->alive_ms = hai_mono_ms();
     l->read_overlay = true;
     l->look_at_epoch = true;
@@ -140,6 +145,21 @@ static void read_feed(struct hai_loader *l) {
 
     } else if (quiet) {
         l->alive_ms = hai_mono_ms();
+    }
+}
+
+/* A feed that lives may be one of a master that is none any more. */
+static void beat(struct hai_loader *l) {
+    char error[256];
+
+    if (hai_mono_ms() - l->beat_ms < QUIET_MS) {
+        return;
+    }
+
+    l->beat_ms = hai_mono_ms();
+
+    if (hai_redis_beat(l->data, &l->engine->redis, error, sizeof(error)) != 0) {
+        hai_loader_disconnect(l, error);
     }
 }
 
@@ -224,6 +244,10 @@ static void *loader_main(void *data) {
 
         if (l->feed != NULL) {
             read_feed(l);
+        }
+
+        if (l->data != NULL) {
+            beat(l);
         }
 
         if (l->read_overlay && l->data != NULL) {

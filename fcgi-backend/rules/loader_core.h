@@ -31,6 +31,7 @@ struct hai_loader {
     redisContext *feed;
     redisContext *data;
     uint64_t alive_ms; /* when the feed said something */
+    uint64_t beat_ms;  /* when the master was asked whether it still is */
     uint64_t next_attempt_ms;
     int pause_ms;
     bool complained; /* about Redis, since it was connected last */

@@ -128,8 +128,10 @@ static int engine_init(struct hai_engine *engine, const struct settings *set) {
         return -1;
     }
 
-    if (hai_redis_conf_parse(&engine->redis, set->redis, error, sizeof(error))
-        != 0) {
+    if (hai_redis_conf_parse(&engine->redis, set->redis, server, error,
+                             sizeof(error))
+        != 0)
+    {
         fprintf(stderr, NAME ": --redis: %s\n", error);
         return -1;
     }

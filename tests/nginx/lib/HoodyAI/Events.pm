@@ -28,7 +28,7 @@ our @EXPORT = qw(set_up program audit slowness receiver receive hook logged
 
 my $json = JSON::PP->new->utf8->canonical;
 my $eids = 0;
-my ($s, $rules, $record);
+my ($s, $rules, $record, $redis);
 
 
 sub program {
@@ -42,8 +42,12 @@ sub audit { "$s->{dir}/audit.jsonl" }
 sub slowness { ($ENV{HAI_MODE} // '') eq 'asan' ? 4 : 1 }
 
 
-# The system, its Redis with all users and one for the test.
+# The system, its Redis with all users and one for the test.  redis => a sub
+# starts another one: it gets the system, the text of the ACL file and name and
+# password of the test's user, and returns what --redis says.
 sub set_up {
+    my (%option) = @_;
+
     $s = HoodyAI::System->new;
     $rules = "$s->{dir}/rules.json";
     $record = "$s->{dir}/received";
@@ -58,11 +62,18 @@ sub set_up {
     $acl =~ s/\@SERVER@/sys/g;
     $acl .= "user admin on #$hash allkeys allchannels allcommands\n";
 
+    spew("$s->{dir}/redis.password", "$password\n", 0600);
+
+    if ($option{redis}) {
+        $redis = $option{redis}->($s, $acl, ['admin', $password]);
+        return $s;
+    }
+
     mkdir "$s->{dir}/redis";
     spew("$s->{dir}/redis.acl", $acl, 0600);
-    spew("$s->{dir}/redis.password", "$password\n", 0600);
     $s->redis(args => ['--aclfile', "$s->{dir}/redis.acl"],
         user => ['admin', $password]);
+    $redis = "unix:$s->{redis_socket}";
 
     return $s;
 }
@@ -170,7 +181,7 @@ sub start {
     my $name = @more && $more[0] !~ /^-/ ? shift @more : 'events';
 
     $s->spawn($name, [program(),
-        '--redis', "unix:$s->{redis_socket} user=events"
+        '--redis', "$redis user=events"
             . " password_file=$s->{dir}/redis.password",
         '--server', 'sys', '--rules', $rules, '--audit-log', audit(),
         '--webhook-allow', '127.0.0.0/8', '--webhook-attempts', 4,
