@@ -74,6 +74,7 @@ struct ngx_http_hoody_ai_redis_s {
     unsigned                           busy:1;     /* handlers run */
     unsigned                           secret:1;   /* output has a password */
     unsigned                           limit:1;    /* a reply was too large */
+    unsigned                           keep:1;     /* the handler has it */
 };
 
 
@@ -125,7 +126,6 @@ static void *ngx_http_hoody_ai_redis_create_array(const redisReadTask *task,
 static void *ngx_http_hoody_ai_redis_create_integer(const redisReadTask *task,
     long long value);
 static void *ngx_http_hoody_ai_redis_create_nil(const redisReadTask *task);
-static void ngx_http_hoody_ai_redis_free_reply(void *obj);
 
 
 static redisReplyObjectFunctions  ngx_http_hoody_ai_redis_functions = {
@@ -712,9 +712,13 @@ ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
         rc->bytes = 0;
         rc->elements = 0;
 
+        rc->keep = 0;
+
         ngx_http_hoody_ai_redis_dispatch(rc, reply);
 
-        ngx_http_hoody_ai_redis_free_reply(reply);
+        if (!rc->keep) {
+            ngx_http_hoody_ai_redis_free_reply(reply);
+        }
 
         if (rc->closed || rc->failing) {
             return;
@@ -1061,6 +1065,13 @@ ngx_http_hoody_ai_redis_free(ngx_http_hoody_ai_redis_t *rc)
 }
 
 
+void
+ngx_http_hoody_ai_redis_keep(ngx_http_hoody_ai_redis_t *rc)
+{
+    rc->keep = 1;
+}
+
+
 ngx_uint_t
 ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc)
 {
@@ -1235,7 +1246,7 @@ ngx_http_hoody_ai_redis_create_nil(const redisReadTask *task)
 }
 
 
-static void
+void
 ngx_http_hoody_ai_redis_free_reply(void *obj)
 {
     ngx_uint_t                        i;
