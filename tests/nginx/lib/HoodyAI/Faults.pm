@@ -103,8 +103,8 @@ sub tracks {
 
 # Options: max_stale and wait (seconds); redis => further arguments of
 # hoody_ai_redis, or address => instead of the socket; later => 1: Redis is
-# away when nginx starts; before => in the children, see spawn(); start =>
-# options of redis().
+# away when nginx starts; start => options of redis(); under => as nginx() has
+# it; link => a sub that is given the system and returns more of these.
 sub new {
     my ($class, %option) = @_;
 
@@ -117,6 +117,8 @@ sub new {
     }, $class;
 
     my $s = $self->{s} = HoodyAI::System->new;
+
+    %$self = (%$self, $self->{link}->($s)) if $self->{link};
 
     $self->start;
     $self->fill(qw(on cut));
