@@ -55,7 +55,8 @@ sub now { clock_gettime(CLOCK_MONOTONIC) }
 
 
 # Runs each track in a process; compares their rows with those that the manual
-# has for this file, and prints the table with what was measured.
+# has for this file, and prints the table with what was measured.  A file that
+# is undef has no rows.
 sub tracks {
     my ($file, @tracks) = @_;
 
@@ -83,6 +84,8 @@ sub tracks {
 
     HoodyAI::System->take_over($out[$_ - 1], "track $_") for 1 .. @out;
 
+    return if !defined $file;
+
     my %measured = map { split /\t/, $_, 2 } split /\n/, slurp($rows);
     my $manual = slurp(HoodyAI::System::root() . '/docs/FAULTS.md');
     my ($section) = $manual =~ /\n## [^\n]*`\Q$file\E`\n(.*?)(?=\n## |\z)/s;
@@ -101,7 +104,7 @@ sub tracks {
 }
 
 
-# Options: max_stale and wait (seconds); redis => further arguments of
+# Options: max_stale, wait and connect (seconds); redis => further arguments of
 # hoody_ai_redis, or address => instead of the socket; later => 1: Redis is
 # away when nginx starts; start => options of redis(); under => as nginx() has
 # it; link => a sub that is given the system and returns more of these.
@@ -111,6 +114,7 @@ sub new {
     my $self = bless {
         max_stale => 1,
         wait => 0.5,
+        connect => 0.5,
         read => 0,
         probes => [],
         %option,
@@ -132,7 +136,8 @@ sub new {
 
     my $redis = $self->{address} // "unix:$s->{redis_socket}";
 
-    $redis .= " connect_timeout=500ms max_stale=$self->{max_stale}s "
+    $redis .= " connect_timeout=" . 1000 * $self->{connect} . 'ms'
+        . " max_stale=$self->{max_stale}s "
         . ($self->{redis} // '');
 
     $s->nginx(redis => $redis, level => 'info', under => $self->{under},
@@ -315,6 +320,10 @@ sub settle {
 
     $self->until_seen($from, 15, on => 200, off => 403, cut => 200)
         or die "the gateway does not settle:\n" . substr($s->log, -2000);
+
+    # a heartbeat or two, so that no row begins in the first moment of new
+    # connections
+    sleep 0.4;
 }
 
 
@@ -535,6 +544,34 @@ sub say_to_redis {
         . join '', map { '$' . length($_) . "\r\n$_\r\n" } @words);
 
     return $socket;
+}
+
+
+# What a program needs in its environment to have a wall clock that set_clock()
+# sets, see clock.c.
+sub clock_env {
+    my ($s) = @_;
+
+    my $library = "$s->{dir}/clock.so";
+    my $source = HoodyAI::System::root() . '/tests/nginx/lib/clock.c';
+
+    system('cc', '-shared', '-fPIC', '-O2', '-o', $library, $source) == 0
+        or die "cc failed\n";
+    spew("$s->{dir}/clock", pack('q', 0));
+
+    return ("LD_PRELOAD=$library", "FAULT_CLOCK=$s->{dir}/clock",
+        $ENV{ASAN_OPTIONS} ? "ASAN_OPTIONS=$ENV{ASAN_OPTIONS}"
+            . ':verify_asan_link_order=0' : ());
+}
+
+
+# Seconds ahead, or behind.
+sub set_clock {
+    my ($s, $seconds) = @_;
+
+    open(my $out, '+<', "$s->{dir}/clock") or die "$s->{dir}/clock: $!\n";
+    syswrite $out, pack 'q', $seconds;
+    close $out;
 }
 
 
