@@ -220,10 +220,10 @@ sub worker {
 }
 
 
-# A clock that is a day ahead of what the kernel waits by: whoever waits until
-# a time of day waits for a day.
+# A clock that is set.  A day ahead of what the kernel waits by: whoever waits
+# until a time of day waits for a day.
 
-sub clock {
+sub engine_clock {
     my $s = HoodyAI::System->new;
     my @env = HoodyAI::Faults::clock_env($s);
 
@@ -249,5 +249,32 @@ sub clock {
 }
 
 
-tracks(undef, \&engine, \&worker, \&clock);
+# Pauses between attempts are kept in Redis, by the time of day.
+sub worker_clock {
+    my $s = system_with_users();
+    my %env = map { split /=/, $_, 2 } HoodyAI::Faults::clock_env($s);
+
+    write_rules([hook('fail3', receiver(), '/fail3')]);
+
+    {
+        local @ENV{keys %env} = values %env;
+        start();
+    }
+
+    for my $jump (86400, -86400) {
+        my $began = fire('fail3');
+
+        ok(soon { received($began) }, 'clock: a first attempt');
+        HoodyAI::Faults::set_clock($s, $jump);
+        ok(soon(sub { received($began) == 4 }, 20),
+            "clock: set by $jump seconds, and the others");
+    }
+
+    ok(settled(), 'clock: all is done');
+    is($s->stop('events'), 0, 'clock: the worker ended well');
+    $s->finish;
+}
+
+
+tracks(undef, \&engine, \&worker, \&engine_clock, \&worker_clock);
 done_testing();
