@@ -231,7 +231,8 @@ sub engine_clock {
     $s->redis;
     kill 'STOP', $s->pid('redis');
 
-    my $engine = HoodyAI::Engine->new($s, wait => 0);
+    my $engine = HoodyAI::Engine->new($s, wait => 0,
+        redis => "unix:$s->{redis_socket} connect_timeout=20s");
 
     $engine->stop;
     $engine->start(wait => 0, command => ['/usr/bin/env', @env,
@@ -240,6 +241,13 @@ sub engine_clock {
         'clock: an engine starts without Redis');
     kill 'CONT', $s->pid('redis');
     ok($engine->until_status(sub { $_->{epoch} }), 'clock: and finds it');
+
+    # it waits for a thread that reads a question, for 5 s
+    my $stuck = $engine->connect;
+
+    $stuck->send(substr $stuck->question('plan'), 0, 100);
+    ok($engine->until_status(sub { $_->{connections} == 2 }),
+        'clock: a stuck question');
 
     my $began = time;
 
