@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 
 use Digest::SHA qw(sha256_hex);
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
 use HoodyAI::Faults;
 use HoodyAI::System qw(slurp spew wait_for);
@@ -265,7 +265,7 @@ sub memory {
         });
 
     $f->row(name => 'out of memory (writes get `OOM`)',
-        get => 'the truth as always; events are dropped and counted',
+        get => 'the truth as always; events wait in the gateway',
         noticed => 'at once, by the feed',
         back => 'nothing to mend for requests',
         limits => [0.35, 0.35], served => 1, live => 1,
@@ -277,12 +277,24 @@ sub memory {
             eval { $s->cmd('SET', 'any', 'thing') };
             die "not out of memory: $@\n" if $@ !~ /OOM/;
             sleep 0.3;
+
+            my $from = time * 1000;
+
             $f->{began} = now();
             $f->revoke;
             $f->notice(cut => 403);
             sleep 1.3;
             $f->right;
+
+            my $to = time * 1000;
+
             $no_limit->();
+            $s->log =~ /is out of memory/ or die "the log does not say so\n";
+            wait_for {
+                grep { my %entry = @{$_->[1]}; $entry{type} eq 'request'
+                       && $entry{ts} > $from && $entry{ts} < $to }
+                    @{$s->cmd('XRANGE', $s->rkey('events'), '-', '+')};
+            } 5 or die "events of that time are lost\n";
         });
 
     $f->row(name => 'out of memory, and new connections',
