@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Faults;
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(chat slurp spew wait_for);
 
 my $stale = 'the last known truth until `max_stale`, then 503';
 
@@ -87,10 +87,17 @@ sub process {
             my ($f, $s) = @_;
             my $write;
 
+            # waits for the provider all the while
+            my $waits = $s->client(local => '127.0.0.1');
+
+            $waits->request('POST', '/v1/chat/completions', token => 'on',
+                body => chat(), headers => ['X-Sample-First-Delay', 5000]);
             $f->break(sub { kill 'STOP', $s->pid('redis') });
             $f->revoke(sub { $write = $f->say_to_redis('SREM',
                 $s->rkey('ai:enabled'), 'cut') });
             $f->notice(on => 503);
+            is($waits->answer(3)->{json}{error}{code}, 'registry_unavailable',
+                'stopped (SIGSTOP): who waits for the provider is told');
             sleep 0.2;
             $f->mend(sub { kill 'CONT', $s->pid('redis') });
             $f->right;
@@ -207,6 +214,51 @@ sub data {
 }
 
 
+# A write that moves a container from the name "p" to "q" and, at once, the
+# other of the two into the gate set: no token is good at any time, unless the
+# reads of hash and gate are torn apart.
+sub torn {
+    my ($f, $name) = @_;
+
+    my $s = $f->{s};
+    my ($p, $q) = map { $s->rkey("container:$_") } qw(p q);
+    my ($gate, $aside) = map { $s->rkey($_) } 'ai:enabled', 'aside';
+    my $end = now() + 2;
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid == 0) {
+        delete $s->{redis_connection};
+
+        while (now() < $end) {
+            my ($from, $to) = $s->cmd('EXISTS', $p) ? ($p, $q) : ($q, $p);
+            my ($old, $new) = map { /(.)\z/ } $from, $to;
+
+            # old becomes new, so new leaves the set and old enters it
+            $s->cmd('EVAL', "redis.call('RENAME', KEYS[1], KEYS[2])"
+                . " redis.call('SMOVE', KEYS[3], KEYS[4], ARGV[2])"
+                . " redis.call('SMOVE', KEYS[4], KEYS[3], ARGV[1])",
+                4, $from, $to, $gate, $aside, $old, $new);
+            sleep rand 0.004;
+        }
+
+        POSIX::_exit(0);
+    }
+
+    my %seen;
+
+    while (now() < $end) {
+        $seen{$s->chat_ask(token => $_, local => '127.0.0.4')->{status}}++
+            for qw(p q);
+    }
+
+    waitpid $pid, 0;
+    is($?, 0, "$name: the writer wrote");
+    is($seen{200} // 0, 0, "$name: a write is never seen by halves");
+    ok($seen{401} && $seen{403}, "$name: it was seen")
+        or diag(join ' ', %seen);
+}
+
+
 # Memory.
 
 sub memory {
@@ -296,6 +348,17 @@ sub memory {
                     @{$s->cmd('XRANGE', $s->rkey('events'), '-', '+')};
             } 5 or die "events of that time are lost\n";
         });
+
+    $s->cmd('HSET', $s->rkey('container:p'), 'addresses', '127.0.0.4');
+    $s->cmd('SADD', $s->rkey('aside'), 'p', 'q');
+    $s->cmd('SMOVE', $s->rkey('aside'), $gate, 'q');
+    torn($f, 'with memory');
+    $s->cmd('CONFIG', 'SET', 'maxmemory', 1);
+    torn($f, 'out of memory');
+    $no_limit->();
+    $s->cmd('DEL', map { $s->rkey($_) } qw(container:p container:q aside));
+    $s->cmd('SREM', $gate, 'p', 'q');
+    $f->settle;
 
     $f->row(name => 'out of memory, and new connections',
         get => 'the truth as always',

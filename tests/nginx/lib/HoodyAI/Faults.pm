@@ -402,7 +402,14 @@ sub _judge {
         $self->{longest} = max($self->{longest}, $end - $start);
         $say->('late', 'too long', $one) if $end - $start - 2 * $lost > $limit;
 
-        if (" $allow{$name} " !~ / $status /) {
+        # who loses its access may lose it in the middle of a request
+        my $ended = $code eq 'access_revoked' && $allow{$name} =~ /40[13]/;
+
+        if ($row->{served} && $name eq 'on' && $status == 503) {
+            # in time it would have been served
+            $say->('late', 'refused', $one);
+
+        } elsif (!$ended && " $allow{$name} " !~ / $status /) {
             $say->('wrong', 'not what this fault may cause', $one);
 
         } elsif ($code !~ $code{$status}) {
