@@ -28,7 +28,8 @@ use HoodyAI::System qw(slurp spew wait_for);
 sub user_is {
     my ($s, $user) = @_;
 
-    my ($line) = grep { /^user $user / } split /\n/, slurp("$s->{dir}/redis.acl");
+    my ($line) = grep { /^user $user / } split /\n/,
+        slurp("$s->{dir}/redis.acl");
     my @words = split / /, $line;
 
     return @words[2 .. $#words];

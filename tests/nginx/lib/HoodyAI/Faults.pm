@@ -3,7 +3,14 @@ package HoodyAI::Faults;
 # A gateway whose Redis gets into trouble while three containers ask without
 # a pause: "on" is enabled, "off" is not, "cut" loses its access meanwhile.
 #
-#     tracks('faults.t', sub { my $f = HoodyAI::Faults->new; $f->row(...) }, ...);
+#     tracks('faults.t', \&one, \&two);
+#
+#     sub one {
+#         my $f = HoodyAI::Faults->new;
+#
+#         $f->row(name => ..., run => sub { ... });
+#         $f->finish;
+#     }
 #
 # A row is a fault of docs/FAULTS.md, which must have the same rows in the same
 # words; a track is a gateway with rows one after the other; tracks run side
