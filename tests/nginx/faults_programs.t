@@ -128,26 +128,28 @@ sub engine {
 
     for my $fault (@faults) {
         my ($name, $break, $mend, %more) = @$fault;
-        my ($asked, $wrong, $longest) = (0, 0, 0);
-        my $end = time + 1;
+        my ($wrong, @took) = 0;
 
         $break->($s, 'engine');
+
+        my $end = time + 1;
 
         while (time < $end) {
             my $began = time;
             my $said = $says->();
-            my $took = time - $began;
 
-            $asked++;
+            push @took, time - $began;
             $wrong++ if $said !~ /Base/
                 || (!$more{empty} && $said !~ /\Q$text\E/);
-            $longest = $took if $took > $longest;
             sleep 0.02;
         }
 
         is($wrong, 0, "engine: $name: the last set is in force");
-        cmp_ok($longest, '<', 1, "engine: $name: no question waits")
-            or diag("of $asked");
+
+        # one may meet a busy machine
+        @took = sort { $a <=> $b } @took;
+        cmp_ok($took[@took * 0.9], '<', 0.25,
+            "engine: $name: no question waits") or diag("of @took");
 
         $mend->($s, 'engine');
         $text = 'overlay ' . ++$n;
