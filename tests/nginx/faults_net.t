@@ -111,10 +111,10 @@ sub dead {
         });
 
     $f->row(name => 'half-open: Redis was restarted behind it',
-        get => 'the last known truth until the connections are reset',
-        noticed => 'by the reset, with the next heartbeat',
+        get => $stale,
+        noticed => 'by the reset, with the first packet that passes',
         back => 'at the next try, 50 ms to 2 s apart',
-        limits => [undef, 1.5], served => 1,
+        limits => [undef, 2.5],
         run => sub {
             my $data = $f->next_data(['SREM', $s->rkey('ai:enabled'), 'cut']);
 
