@@ -72,6 +72,7 @@ struct ngx_http_hoody_ai_redis_s {
     unsigned                           closed:1;
     unsigned                           busy:1;     /* handlers run */
     unsigned                           secret:1;   /* output has a password */
+    unsigned                           keep:1;     /* the handler has it */
 };
 
 
@@ -715,9 +716,13 @@ ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
         rc->bytes = 0;
         rc->ceiling.elements = 0;
 
+        rc->keep = 0;
+
         ngx_http_hoody_ai_redis_dispatch(rc, reply);
 
-        ngx_http_hoody_ai_redis_free_reply(reply);
+        if (!rc->keep) {
+            ngx_http_hoody_ai_redis_free_reply(reply);
+        }
 
         if (rc->closed || rc->failing) {
             return;
@@ -1068,6 +1073,13 @@ ngx_http_hoody_ai_redis_free(ngx_http_hoody_ai_redis_t *rc)
     redisReaderFree(rc->reader);
     free(rc->ring);
     free(rc);
+}
+
+
+void
+ngx_http_hoody_ai_redis_keep(ngx_http_hoody_ai_redis_t *rc)
+{
+    rc->keep = 1;
 }
 
 

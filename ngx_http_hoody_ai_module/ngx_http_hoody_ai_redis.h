@@ -111,6 +111,11 @@ ngx_int_t ngx_http_hoody_ai_redis_send_formatted(
     ngx_http_hoody_ai_redis_t *rc, ngx_http_hoody_ai_redis_reply_pt handler,
     void *arg, ngx_uint_t n, ngx_str_t *pieces);
 
+/*
+ * Called by a handler for the reply that it was given: the reply is its own
+ * from then on, to be freed with ..._free_reply().
+ */
+void ngx_http_hoody_ai_redis_keep(ngx_http_hoody_ai_redis_t *rc);
 /* commands without an answer */
 ngx_uint_t ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc);
 

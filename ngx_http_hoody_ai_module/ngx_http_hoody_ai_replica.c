@@ -91,6 +91,7 @@ ngx_http_hoody_ai_replica_start(ngx_cycle_t *cycle,
     ngx_queue_init(&rep->queued);
     ngx_queue_init(&rep->swept);
     ngx_queue_init(&rep->absent);
+    ngx_queue_init(&rep->gathers);
 
     if (ngx_http_hoody_ai_table_init(&rep->wants) != NGX_OK
         || ngx_http_hoody_ai_replica_keys(rep, server) != NGX_OK)
@@ -267,6 +268,8 @@ ngx_http_hoody_ai_replica_stop(ngx_http_hoody_ai_replica_t *rep)
     if (rep->data) {
         ngx_http_hoody_ai_redis_close(rep->data);
     }
+
+    ngx_http_hoody_ai_replica_gather_stop(rep);
 
     for (i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
         if (timers[i]->timer_set) {
@@ -519,6 +522,7 @@ ngx_http_hoody_ai_replica_down(ngx_http_hoody_ai_replica_t *rep,
         ngx_http_hoody_ai_redis_close(rc);
     }
 
+    ngx_http_hoody_ai_replica_gather_stop(rep);
     ngx_http_hoody_ai_replica_load_stop(rep);
     ngx_http_hoody_ai_replica_master_stop(rep);
 

@@ -2,7 +2,8 @@
 /*
  * What the files of the replica share: replica.c (life and decisions),
  * replica_load.c (load, scan, heartbeat), replica_reads.c (invalidations and
- * the reads they cause) and replica_master.c (which server is followed).  Not
+ * the reads they cause), replica_plain.c (reads that belong together) and
+ * replica_master.c (which server is followed).  Not
  * for others.
  */
 
@@ -157,6 +158,10 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_uint_t                           batches;
     ngx_http_hoody_ai_claims_t           claims;
 
+    /* reads without MULTI: those under way, and the one that is being sent */
+    ngx_queue_t                          gathers;
+    void                                *gather;
+
     /* the heartbeat under way */
     struct {
         ngx_msec_t                       sent;
@@ -234,6 +239,8 @@ struct ngx_http_hoody_ai_replica_s {
     unsigned                             lonely:1;    /* the last heartbeat */
     unsigned                             unreadable:1; /* its slot moves */
     unsigned                             warned_replicas:1;
+    unsigned                             plain:1;     /* no MULTI now */
+    unsigned                             refused:1;   /* a MULTI, by OOM */
 };
 
 
@@ -318,7 +325,7 @@ ngx_int_t ngx_http_hoody_ai_replica_rules_read(
     ngx_http_hoody_ai_replica_t *rep);
 void ngx_http_hoody_ai_replica_free_wants(ngx_http_hoody_ai_replica_t *rep);
 
-/* PTTL and HMGET of a container */
+/* PTTL and HMGET of a container; without handlers they belong to a _multi() */
 ngx_int_t ngx_http_hoody_ai_replica_read(ngx_http_hoody_ai_replica_t *rep,
     u_char *name, size_t len, ngx_http_hoody_ai_redis_reply_pt pttl,
     ngx_http_hoody_ai_redis_reply_pt fields, void *arg);
@@ -331,6 +338,25 @@ ngx_int_t ngx_http_hoody_ai_replica_apply(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_registry_t *reg, ngx_str_t *name, int64_t pttl,
     ngx_msec_t sent, ngx_http_hoody_ai_redis_reply_t *fields,
     ngx_uint_t force, ngx_http_hoody_ai_claims_t *claims);
+
+/* replica_plain.c */
+
+/*
+ * Reads that are answered together, as those of a MULTI: begun by _multi(),
+ * sent by _send(), ended by _exec(), which is told how many were sent and
+ * whose handler gets the answers as an array, an error, or NULL.  NGX_ERROR:
+ * the data connection has to be given up, the handler will not be called.
+ */
+ngx_int_t ngx_http_hoody_ai_replica_multi(ngx_http_hoody_ai_replica_t *rep);
+ngx_int_t ngx_http_hoody_ai_replica_send(ngx_http_hoody_ai_replica_t *rep,
+    ngx_uint_t argc, ngx_str_t *argv);
+ngx_int_t ngx_http_hoody_ai_replica_exec(ngx_http_hoody_ai_replica_t *rep,
+    ngx_uint_t n, ngx_http_hoody_ai_redis_reply_pt handler, void *arg);
+void ngx_http_hoody_ai_replica_gather_stop(ngx_http_hoody_ai_replica_t *rep);
+
+/* was it refused for want of memory?  The next one will not be, so try again */
+ngx_uint_t ngx_http_hoody_ai_replica_refused(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_redis_reply_t *reply);
 
 
 #endif /* _NGX_HTTP_HOODY_AI_REPLICA_CORE_H_INCLUDED_ */

@@ -65,12 +65,10 @@ ngx_http_hoody_ai_replica_load(ngx_http_hoody_ai_replica_t *rep)
     ngx_uint_t  i;
 
     static ngx_str_t  commands[] = {
-        ngx_string("MULTI"),
         ngx_string("SMEMBERS"),
         ngx_string("PTTL"),
         ngx_string("SMEMBERS"),
-        ngx_string("GET"),
-        ngx_string("EXEC")
+        ngx_string("GET")
     };
 
     ngx_http_hoody_ai_replica_load_stop(rep);
@@ -85,33 +83,39 @@ ngx_http_hoody_ai_replica_load(ngx_http_hoody_ai_replica_t *rep)
     rep->load.gate = rep->gate;
     rep->load.list = rep->list;
 
-    for (i = 0; i < 6; i++) {
+    if (ngx_http_hoody_ai_replica_multi(rep) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < 4; i++) {
         argv[0] = commands[i];
 
         switch (i) {
 
+        case 0:
         case 1:
-        case 2:
             argv[1] = rep->enabled;
             break;
 
-        case 3:
+        case 2:
             argv[1] = rep->containers;
             break;
 
-        case 4:
+        default:
             argv[1] = rep->generation;
-            break;
         }
 
-        if (ngx_http_hoody_ai_redis_send(rep->data,
-                         (i == 5) ? ngx_http_hoody_ai_replica_load_sets : NULL,
-                         (void *) rep->load.id,
-                         (i == 0 || i == 5) ? 1 : 2, argv)
-            != NGX_OK)
-        {
+        if (ngx_http_hoody_ai_replica_send(rep, 2, argv) != NGX_OK) {
             return NGX_ERROR;
         }
+    }
+
+    if (ngx_http_hoody_ai_replica_exec(rep, 4,
+                                       ngx_http_hoody_ai_replica_load_sets,
+                                       (void *) rep->load.id)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     rep->gate_asked = rep->gate;
@@ -159,6 +163,15 @@ ngx_http_hoody_ai_replica_load_sets(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t  **element;
 
     if (reply == NULL || (ngx_uint_t) arg != rep->load.id) {
+        return;
+    }
+
+    if (ngx_http_hoody_ai_replica_refused(rep, reply)) {
+
+        if (ngx_http_hoody_ai_replica_load(rep) != NGX_OK) {
+            ngx_http_hoody_ai_redis_abort(rep->data, "cannot start the load");
+        }
+
         return;
     }
 
@@ -684,6 +697,8 @@ ngx_http_hoody_ai_replica_beat(ngx_event_t *ev)
                                       "the heartbeat is answered with errors");
         return;
     }
+
+    rep->plain = 0;
 
     rep->beat.sent = ngx_current_msec;
     rep->beat.pending = 5;

@@ -605,6 +605,7 @@ ngx_http_hoody_ai_replica_read(ngx_http_hoody_ai_replica_t *rep, u_char *name,
     ngx_http_hoody_ai_redis_reply_pt fields, void *arg)
 {
     u_char     *p;
+    ngx_int_t   rc;
     ngx_str_t   argv[2 + NGX_HTTP_HOODY_AI_NFIELDS];
 
     p = ngx_cpymem(rep->key, rep->container.data, rep->container.len);
@@ -614,15 +615,25 @@ ngx_http_hoody_ai_replica_read(ngx_http_hoody_ai_replica_t *rep, u_char *name,
     argv[1].data = rep->key;
     argv[1].len = p - rep->key;
 
-    if (ngx_http_hoody_ai_redis_send(rep->data, pttl, arg, 2, argv)
-        != NGX_OK)
-    {
+    if (pttl == NULL) {
+        rc = ngx_http_hoody_ai_replica_send(rep, 2, argv);
+
+    } else {
+        rc = ngx_http_hoody_ai_redis_send(rep->data, pttl, arg, 2, argv);
+    }
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 
     ngx_str_set(&argv[0], "HMGET");
     ngx_memcpy(&argv[2], ngx_http_hoody_ai_replica_fields,
                sizeof(ngx_http_hoody_ai_replica_fields));
+
+    if (fields == NULL) {
+        return ngx_http_hoody_ai_replica_send(rep,
+                                          2 + NGX_HTTP_HOODY_AI_NFIELDS, argv);
+    }
 
     return ngx_http_hoody_ai_redis_send(rep->data, fields, arg,
                                         2 + NGX_HTTP_HOODY_AI_NFIELDS, argv);
@@ -633,7 +644,7 @@ static ngx_int_t
 ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 {
     ngx_str_t                   argv[2 + NGX_HTTP_HOODY_AI_BATCH];
-    ngx_uint_t                  i, n, sweeping;
+    ngx_uint_t                  i, n, sent, sweeping;
     ngx_queue_t                *q;
     ngx_http_hoody_ai_want_t   *w;
     ngx_http_hoody_ai_batch_t  *batch;
@@ -678,14 +689,11 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
     batch->sweeping = sweeping;
     batch->n = n;
 
-    ngx_str_set(&argv[0], "MULTI");
-
-    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 1, argv)
-        != NGX_OK)
-    {
+    if (ngx_http_hoody_ai_replica_multi(rep) != NGX_OK) {
         goto failed;
     }
 
+    sent = 0;
     q = ngx_queue_head(&rep->queued);
 
     for (i = 0; i < n; i++) {
@@ -694,12 +702,16 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 
         batch->want[i] = w;
 
-        if (w->hash
-            && ngx_http_hoody_ai_replica_read(rep, w->name, w->len,
-                                              NULL, NULL, NULL)
-               != NGX_OK)
-        {
-            goto failed;
+        if (w->hash) {
+
+            if (ngx_http_hoody_ai_replica_read(rep, w->name, w->len,
+                                               NULL, NULL, NULL)
+                != NGX_OK)
+            {
+                goto failed;
+            }
+
+            sent += 2;
         }
 
         argv[2 + i].data = w->name;
@@ -711,42 +723,34 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
     if (n) {
         ngx_str_set(&argv[0], "SMISMEMBER");
 
-        if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2 + n, argv)
-            != NGX_OK)
-        {
+        if (ngx_http_hoody_ai_replica_send(rep, 2 + n, argv) != NGX_OK) {
             goto failed;
         }
+
+        sent++;
     }
 
     ngx_str_set(&argv[0], "PTTL");
 
-    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2, argv)
-        != NGX_OK)
-    {
+    if (ngx_http_hoody_ai_replica_send(rep, 2, argv) != NGX_OK) {
         goto failed;
     }
 
     ngx_str_set(&argv[0], "SCARD");
 
-    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2, argv)
-        != NGX_OK)
-    {
+    if (ngx_http_hoody_ai_replica_send(rep, 2, argv) != NGX_OK) {
         goto failed;
     }
 
     argv[1] = rep->containers;
 
-    if (ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 2, argv)
-        != NGX_OK)
-    {
+    if (ngx_http_hoody_ai_replica_send(rep, 2, argv) != NGX_OK) {
         goto failed;
     }
 
-    ngx_str_set(&argv[0], "EXEC");
-
-    if (ngx_http_hoody_ai_redis_send(rep->data,
-                                     ngx_http_hoody_ai_replica_batch_done,
-                                     batch, 1, argv)
+    if (ngx_http_hoody_ai_replica_exec(rep, sent + 3,
+                                       ngx_http_hoody_ai_replica_batch_done,
+                                       batch)
         != NGX_OK)
     {
         goto failed;
@@ -814,7 +818,13 @@ ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
             ngx_http_hoody_ai_replica_queue(rep, w);
         }
 
-        if (reply && ngx_http_hoody_ai_replica_retry(rep) != NGX_OK) {
+        if (reply && ngx_http_hoody_ai_replica_refused(rep, reply)) {
+            rep->gate_asked = 0;
+            rep->list_asked = 0;
+
+            ngx_post_event(&rep->post, &ngx_posted_events);
+
+        } else if (reply && ngx_http_hoody_ai_replica_retry(rep) != NGX_OK) {
             ngx_http_hoody_ai_redis_abort(rep->data,
                        (reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR)
                            ? "reads were refused"

@@ -44,7 +44,8 @@ static ngx_http_hoody_ai_live_t *ngx_http_hoody_ai_live_use(ngx_str_t *claim,
 static void ngx_http_hoody_ai_live_leave(ngx_http_hoody_ai_live_t *live);
 static void ngx_http_hoody_ai_live_trim(void);
 static void ngx_http_hoody_ai_judge(ngx_event_t *ev);
-static void ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx);
+static void ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_http_hoody_ai_reason_e reason);
 
 
 static ngx_rbtree_t       ngx_http_hoody_ai_live_tree;
@@ -425,14 +426,21 @@ ngx_http_hoody_ai_judge(ngx_event_t *ev)
                   "hoody_ai: access of container \"%V\" ends: %V",
                   &ctx->container, &ngx_http_hoody_ai_refusals[reason].reason);
 
-    ngx_http_hoody_ai_end(ctx);
+    /* not knowing is no verdict on the caller: it may try again */
+
+    if (reason != NGX_HTTP_HOODY_AI_R_STALE) {
+        reason = NGX_HTTP_HOODY_AI_R_REVOKED;
+    }
+
+    ngx_http_hoody_ai_end(ctx, reason);
 
     ngx_http_run_posted_requests(c);
 }
 
 
 static void
-ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx)
+ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_http_hoody_ai_reason_e reason)
 {
     ngx_int_t            rc;
     ngx_http_request_t  *r;
@@ -450,7 +458,7 @@ ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx)
     }
 
     if (ctx->state == NGX_HTTP_HOODY_AI_ASKING) {
-        (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_REVOKED);
+        (void) ngx_http_hoody_ai_refuse(r, ctx, reason);
         ngx_http_hoody_ai_rules_stop(r, ctx);
         return;
     }
@@ -475,7 +483,7 @@ ngx_http_hoody_ai_end(ngx_http_hoody_ai_ctx_t *ctx)
 #endif
     }
 
-    rc = ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_REVOKED);
+    rc = ngx_http_hoody_ai_refuse(r, ctx, reason);
 
     ngx_http_hoody_ai_upstream_close(r);
 

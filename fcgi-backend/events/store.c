@@ -7,6 +7,7 @@
 #include "store.h"
 
 #include "clock.h"
+#include "policy.h"
 
 #define TEXT(n) #n
 #define NUMBER(n) TEXT(n)
@@ -60,10 +61,16 @@ static const char commit[] =
                                                              "ARGV[2])\n"
                                                              "return 1\n";
 
-/* KEYS: retry, data.  ARGV: now, lease, max.  An id without data is nobody's:
- * it goes. */
+/* KEYS: retry, data.  ARGV: now, lease, max, far.  What is due later than any
+ * pause lasts was written by a clock that has been set back since: it is due
+ * now.  An id without data is nobody's: it goes. */
 static const char take[] =
     "local out = {false}\n"
+    "local far = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[4], '+inf',"
+    " 'LIMIT', 0, ARGV[3])\n"
+    "for _, id in ipairs(far) do\n"
+    "  redis.call('ZADD', KEYS[1], ARGV[1], id)\n"
+    "end\n"
     "local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1],"
     " 'LIMIT', 0, ARGV[3])\n"
     "for _, id in ipairs(ids) do\n"
@@ -160,14 +167,20 @@ void hai_store_tidy(struct hai_args *args, const struct hai_worker *w,
 
 void hai_store_take(struct hai_args *args, const struct hai_worker *w,
                     uint64_t lease, size_t max) {
+    uint64_t now = hai_now();
+    uint64_t asked = HAI_RETRY_AFTER_MAX * UINT64_C(1000);
+    uint64_t pause = (uint64_t) w->backoff * HAI_BACKOFF_FACTOR;
+
     hai_args_str(args, "EVAL");
     hai_args_str(args, take);
     hai_args_num(args, 2);
     hai_args_str(args, w->retry);
     hai_args_str(args, w->retry_data);
-    hai_args_num(args, hai_now());
+    hai_args_num(args, now);
     hai_args_num(args, lease);
     hai_args_num(args, max);
+    hai_args_num(args, (lease > now ? lease : now)
+                           + 2 * (pause > asked ? pause : asked));
 }
 
 static void begin_settle(struct hai_args *args, const struct hai_worker *w,

@@ -1,5 +1,7 @@
 /* The thread that loads rules: waits, connects; see loader_core.h. */
 
+#define _GNU_SOURCE
+
 #include "loader_core.h"
 
 #include "clock.h"
@@ -313,12 +315,13 @@ struct hai_loader *hai_loader_start(struct hai_engine *engine) {
 void hai_loader_wait(struct hai_loader *l, int timeout_ms) {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long) timeout_ms % 1000 * 1000000;
     until.tv_sec += timeout_ms / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
 
-    while (sem_timedwait(&l->tried, &until) != 0 && errno == EINTR) {
+    while (sem_clockwait(&l->tried, CLOCK_MONOTONIC, &until) != 0
+           && errno == EINTR) {
         continue;
     }
 }

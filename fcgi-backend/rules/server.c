@@ -437,7 +437,7 @@ static bool join_all(struct hai_server *s, uint64_t end) {
     for (; s->joined < s->started; s->joined++) {
         uint64_t now = hai_mono_ms(), left = end > now ? end - now : 0;
 
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += (time_t) (left / 1000);
         until.tv_nsec += (long) (left % 1000) * 1000000;
 
@@ -446,8 +446,10 @@ static bool join_all(struct hai_server *s, uint64_t end) {
             until.tv_nsec -= 1000000000;
         }
 
-        if (pthread_timedjoin_np(s->workers[s->joined].thread, NULL, &until)
-            != 0) {
+        if (pthread_clockjoin_np(s->workers[s->joined].thread, NULL,
+                                 CLOCK_MONOTONIC, &until)
+            != 0)
+        {
             return false;
         }
     }

@@ -246,7 +246,8 @@ sub _end {
 }
 
 
-# Redis.  Options: args => further arguments of redis-server; wait => 0.
+# Redis.  Options: args => further arguments of redis-server; wait => 0;
+# under => a command that starts it, like nsenter or env.
 sub redis {
     my ($self, %option) = @_;
 
@@ -257,7 +258,8 @@ sub redis {
     $self->{redis_port} //= free_port();
     $self->{redis_user} = $option{user};
 
-    $self->spawn('redis', ['/usr/bin/env', 'redis-server',
+    $self->spawn('redis', ['/usr/bin/env', @{$option{under} || []},
+        'redis-server',
         '--bind', '127.0.0.1', '--port', $self->{redis_port},
         '--unixsocket', $self->{redis_socket}, '--unixsocketperm', '777',
         '--dir', $dir, '--save', '', '--appendonly', 'no',
@@ -465,6 +467,7 @@ sub address { "127.0.0.1:$_[0]{port}" }
 #   location   text added to each location of that default
 #   server     text added to that server
 #   main, events, redis (arguments of hoody_ai_redis), level, workers, daemon
+#   under      a command that starts it, not with daemon
 sub nginx {
     my ($self, %option) = @_;
 
@@ -482,7 +485,8 @@ sub nginx {
             or die "nginx did not start:\n" . $self->log;
 
     } else {
-        $self->spawn('nginx', [$self->nginx_command]);
+        $self->spawn('nginx',
+            [@{$option{under} || []}, $self->nginx_command]);
     }
 
     $self->wait_listening;
