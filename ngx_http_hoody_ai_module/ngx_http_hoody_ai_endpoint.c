@@ -15,14 +15,14 @@
 #include <ngx_event.h>
 #include "ngx_http_hoody_ai_endpoint.h"
 
+#include <hai_slot.h>
+
 
 /* servers that are remembered; those of the configuration always are */
 #define NGX_HTTP_HOODY_AI_SERVERS        32
 
 /* a server has this long to answer, and connect_timeout if that is less */
 #define NGX_HTTP_HOODY_AI_SERVER_TIMEOUT 1000
-
-#define NGX_HTTP_HOODY_AI_SLOTS          16384
 
 
 struct ngx_http_hoody_ai_endpoint_s {
@@ -94,7 +94,6 @@ static ngx_str_t *ngx_http_hoody_ai_endpoint_field(
     ngx_http_hoody_ai_redis_reply_t *reply, const char *name);
 static ngx_int_t ngx_http_hoody_ai_address_set(
     ngx_http_hoody_ai_address_t *address, ngx_str_t *host, int64_t port);
-static ngx_uint_t ngx_http_hoody_ai_endpoint_slot(ngx_str_t *tag);
 
 
 ngx_http_hoody_ai_endpoint_t *
@@ -125,7 +124,7 @@ ngx_http_hoody_ai_endpoint_create(ngx_http_hoody_ai_redis_conf_t *conf,
     ep->conf = conf;
     ep->nservers = conf->naddrs;
     ep->oldest = conf->naddrs;
-    ep->slot = ngx_http_hoody_ai_endpoint_slot(server);
+    ep->slot = hai_slot((char *) server->data, server->len);
     ep->ident = (ngx_socket_t) -1;
 
     ngx_queue_init(&ep->asks);
@@ -897,27 +896,4 @@ ngx_http_hoody_ai_address_same(ngx_addr_t *one, ngx_addr_t *other)
     return ngx_cmp_sockaddr(one->sockaddr, one->socklen, other->sockaddr,
                             other->socklen, 1)
            == NGX_OK;
-}
-
-
-/* CRC16 (XMODEM) of the hash tag: "hoody:{<server>}:..." */
-
-static ngx_uint_t
-ngx_http_hoody_ai_endpoint_slot(ngx_str_t *tag)
-{
-    size_t      i;
-    uint16_t    crc;
-    ngx_uint_t  bit;
-
-    crc = 0;
-
-    for (i = 0; i < tag->len; i++) {
-        crc ^= (uint16_t) (tag->data[i] << 8);
-
-        for (bit = 0; bit < 8; bit++) {
-            crc = (uint16_t) ((crc & 0x8000) ? (crc << 1) ^ 0x1021 : crc << 1);
-        }
-    }
-
-    return crc % NGX_HTTP_HOODY_AI_SLOTS;
 }

@@ -116,6 +116,7 @@ ngx_int_t ngx_http_hoody_ai_redis_send_formatted(
  * from then on, to be freed with ..._free_reply().
  */
 void ngx_http_hoody_ai_redis_keep(ngx_http_hoody_ai_redis_t *rc);
+
 /* commands without an answer */
 ngx_uint_t ngx_http_hoody_ai_redis_outstanding(ngx_http_hoody_ai_redis_t *rc);
 

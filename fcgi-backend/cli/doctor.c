@@ -140,7 +140,10 @@ redisContext *hai_doctor_admin(const struct hai_doctor *d,
     if (d->admin == NULL) {
         return NULL;
     }
-    if (hai_redis_conf_parse(&conf, d->admin, error, sizeof(error)) != 0) {
+    if (hai_redis_conf_parse(&conf, d->admin, d->registry.server, error,
+                             sizeof(error))
+        != 0)
+    {
         hai_doctor_say(f, HAI_DOCTOR_FAIL, NULL, "--admin-redis: %s", error);
         return NULL;
     }

@@ -16,19 +16,23 @@
  * container that one transaction changes (redis-schema/redis.conf). */
 #define FEED_BYTES 640
 
+/* Where a connection leads: with Sentinel and Cluster no option says so. */
+static const char *path_of(const redisContext *c) {
+    return c->connection_type == REDIS_CONN_UNIX ? c->unix_sock.path : NULL;
+}
+
 void hai_doctor_redis_reachable(const struct hai_doctor *d,
                                 struct hai_finding *f) {
-    const struct hai_redis_conf *conf = &d->registry.conf;
     redisContext *c = hai_doctor_redis(d, f);
 
     if (c != NULL) {
-        if (conf->path != NULL) {
+        if (path_of(c) != NULL) {
             hai_doctor_say(f, HAI_DOCTOR_OK, NULL,
-                           "unix:%s answers and is a master", conf->path);
+                           "unix:%s answers and is a master", path_of(c));
         } else {
             hai_doctor_say(f, HAI_DOCTOR_OK, NULL,
-                           "%s:%d answers and is a master", conf->host,
-                           conf->port);
+                           "%s:%d answers and is a master", c->tcp.host,
+                           c->tcp.port);
         }
         redisFree(c);
     }
@@ -36,11 +40,13 @@ void hai_doctor_redis_reachable(const struct hai_doctor *d,
 
 void hai_doctor_redis_socket(const struct hai_doctor *d,
                              struct hai_finding *f) {
-    if (d->registry.conf.path == NULL) {
+    const struct hai_redis_conf *conf = &d->registry.conf;
+
+    if (conf->mode != HAI_REDIS_FIXED || conf->address[0].port != 0) {
         hai_doctor_say(f, HAI_DOCTOR_SKIP, NULL,
                        "Redis is not at a unix socket");
     } else {
-        hai_doctor_may_use(d, d->registry.conf.path, f);
+        hai_doctor_may_use(d, conf->address[0].name, f);
     }
 }
 
@@ -308,6 +314,7 @@ void hai_doctor_redis_network(const struct hai_doctor *d,
                        "default user off; listen on a unix socket alone.";
     redisContext *c = hai_doctor_redis(d, f);
     redisReply *reply = info(c, "server", f);
+    const char *path, *host;
     struct stat st;
     char text[16];
     int port;
@@ -316,33 +323,32 @@ void hai_doctor_redis_network(const struct hai_doctor *d,
         redisFree(c);
         return;
     }
+    path = path_of(c);
+    host = path == NULL ? c->tcp.host : NULL;
     value_of(reply, "tcp_port", text, sizeof(text));
     port = (int) strtol(text, NULL, 10);
-    if (conf->path == NULL && !is_loopback(conf->host)
-        && answers_stranger(NULL, conf->host, conf->port,
-                            conf->connect_timeout_ms))
+    if (path == NULL && !is_loopback(host)
+        && answers_stranger(NULL, host, c->tcp.port, conf->connect_timeout_ms))
     {
         hai_doctor_say(f, HAI_DOCTOR_FAIL, mend,
-                       "%s:%d answers anybody in the network", conf->host,
-                       conf->port);
+                       "%s:%d answers anybody in the network", host,
+                       c->tcp.port);
     } else if (port > 0
-               && answers_stranger(
-                   NULL, conf->path != NULL ? "127.0.0.1" : conf->host, port,
-                   conf->connect_timeout_ms))
+               && answers_stranger(NULL, path != NULL ? "127.0.0.1" : host,
+                                   port, conf->connect_timeout_ms))
     {
         hai_doctor_say(f, HAI_DOCTOR_WARN, mend,
                        "anybody on this host may write the registry through "
                        "port %d",
                        port);
-    } else if (conf->path != NULL && stat(conf->path, &st) == 0
+    } else if (path != NULL && stat(path, &st) == 0
                && (st.st_mode & S_IWOTH) != 0
-               && answers_stranger(conf->path, NULL, 0,
-                                   conf->connect_timeout_ms))
+               && answers_stranger(path, NULL, 0, conf->connect_timeout_ms))
     {
         hai_doctor_say(f, HAI_DOCTOR_WARN, mend,
                        "anybody on this host may write the registry through "
                        "%s",
-                       conf->path);
+                       path);
     } else {
         hai_doctor_say(f, HAI_DOCTOR_OK, NULL, "strangers are not answered");
     }

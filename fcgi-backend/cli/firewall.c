@@ -58,7 +58,8 @@ static int check(struct settings *set) {
         fprintf(stderr, "%s: %s\n", set->name, error);
         return HAI_CLI_USAGE;
     }
-    if (hai_redis_conf_parse(&set->redis, set->redis_spec, error, sizeof(error))
+    if (hai_redis_conf_parse(&set->redis, set->redis_spec, set->server, error,
+                             sizeof(error))
         != 0)
     {
         fprintf(stderr, "%s: --redis: %s\n", set->name, error);

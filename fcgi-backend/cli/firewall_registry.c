@@ -199,7 +199,7 @@ void hai_fw_registry_drop(struct hai_fw_registry *r, const char *name) {
     bool found;
     size_t at = find(r, name, &found);
 
-    if (found) {
+    if (found && r->container != NULL) {
         free(r->container[at].addr);
         r->n--;
         memmove(&r->container[at], &r->container[at + 1],

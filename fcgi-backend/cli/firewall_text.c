@@ -11,8 +11,8 @@ static const char *const family[TABLES] = {"bridge", "inet"};
 
 /* Which table has which set, under which name and of which type. */
 #define PAIR(set, name, type, bridge, inet)                                    \
-    [set] = {name, type, {bridge, inet}},                                      \
-    [set + 1] = {name "_net", type "; flags interval", {bridge, inet}}
+    [(set)] = {name, type, {bridge, inet}},                                    \
+    [(set) + 1] = {name "_net", type "; flags interval", {bridge, inet}}
 
 static const struct {
     const char *name;

@@ -279,7 +279,8 @@ static void check(struct watch *w) {
     }
     if (w->in_force) {
         tables = hai_fw_nft_tables(w->nft, error, sizeof(error));
-        if (tables != NULL && strcmp(tables, w->tables) == 0) {
+        if (tables != NULL && w->tables != NULL
+            && strcmp(tables, w->tables) == 0) {
             free(tables);
             return;
         }

@@ -73,7 +73,8 @@ static redisContext *connect_to(const struct place *place, char *error,
         snprintf(error, size, "--server: the name of the host is wanted");
         return NULL;
     }
-    if (hai_redis_conf_parse(&conf, place->redis, error, size) != 0) {
+    if (hai_redis_conf_parse(&conf, place->redis, place->server, error, size)
+        != 0) {
         return NULL;
     }
     c = hai_redis_connect(&conf, "hoody-ai", error, size);

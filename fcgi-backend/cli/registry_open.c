@@ -23,7 +23,10 @@ int hai_cli_registry_init(struct hai_cli_registry *r, const char *program) {
                 program, r->server);
         return -1;
     }
-    if (hai_redis_conf_parse(&r->conf, r->redis, error, sizeof(error)) != 0) {
+    if (hai_redis_conf_parse(&r->conf, r->redis, r->server, error,
+                             sizeof(error))
+        != 0)
+    {
         fprintf(stderr, "%s: --redis: %s\n", program, error);
         return -1;
     }

@@ -123,7 +123,8 @@ static int prepare(struct hai_control *control, const struct settings *set) {
         return 2;
     }
 
-    if (hai_redis_conf_parse(&control->redis, set->redis, error, sizeof(error))
+    if (hai_redis_conf_parse(&control->redis, set->redis, control->server,
+                             error, sizeof(error))
         != 0)
     {
         fprintf(stderr, NAME ": --redis: %s\n", error);

@@ -62,10 +62,13 @@ static struct hai_registry_writer *writer_of(struct taker *t) {
         disconnect(t);
     }
 
-    /* a connection that has ended shows itself now, not in the middle */
+    /* a connection that has ended, or leads to another than the master, shows
+     * itself now and not in the middle */
     if (t->c != NULL) {
         pong = hai_redis_command(t->c, error, sizeof(error), "PING");
-        if (pong == NULL) {
+        if (pong == NULL
+            || hai_redis_beat(t->c, &control->redis, error, sizeof(error)) != 0)
+        {
             disconnect(t);
         }
         freeReplyObject(pong);

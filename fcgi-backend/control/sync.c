@@ -522,7 +522,9 @@ static int apply(struct hai_sync *s, struct registry *r,
 static int connect_redis(struct hai_sync *s) {
     char error[256];
 
-    if (s->c != NULL && s->c->err == 0) {
+    if (s->c != NULL && s->c->err == 0
+        && hai_redis_beat(s->c, &s->control->redis, error, sizeof(error)) == 0)
+    {
         return 0;
     }
 
