@@ -180,7 +180,7 @@ test-system:
 	@util/test system
 
 test-asan:
-	@util/test asan
+	@ASAN_ALL=1 util/test asan
 
 test-valgrind:
 	@util/test valgrind

@@ -219,6 +219,14 @@ ngx_http_hoody_ai_decide(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t *wait)
     ngx_http_hoody_ai_verdict_e     verdict;
     ngx_http_hoody_ai_container_t   view;
 
+    if (ctx->relayed
+        && ngx_http_hoody_ai_replica_claimed(ngx_http_hoody_ai_worker.replica,
+                                             &ctx->relay))
+    {
+        *wait = 0;
+        return NGX_HTTP_HOODY_AI_R_PEER_REPLACED;
+    }
+
     verdict = ngx_http_hoody_ai_replica_decide(ngx_http_hoody_ai_worker.replica,
                                                &ctx->claim, &ctx->source,
                                                &view);

@@ -29,7 +29,7 @@ static ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_source(
 static ngx_int_t ngx_http_hoody_ai_sockaddr(struct sockaddr *sa,
     ngx_http_hoody_ai_source_t *source);
 static ngx_http_hoody_ai_reason_e ngx_http_hoody_ai_realip(
-    ngx_http_request_t *r);
+    ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx);
 
 
 /* by the length of their names, shortest first */
@@ -235,7 +235,7 @@ ngx_http_hoody_ai_source(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
             return NGX_HTTP_HOODY_AI_R_PEER_UNKNOWN;
         }
 
-        return ngx_http_hoody_ai_realip(r);
+        return ngx_http_hoody_ai_realip(r, ctx);
     }
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
@@ -300,15 +300,15 @@ ngx_http_hoody_ai_sockaddr(struct sockaddr *sa,
 
 /*
  * A registered container that reaches the port itself, while realip or the
- * PROXY protocol is trusted from its address, could name any source.
+ * PROXY protocol is trusted from its address, could name any source.  Whether
+ * it is one is judged with the rest: the registry may not be loaded yet.
  */
 
 static ngx_http_hoody_ai_reason_e
-ngx_http_hoody_ai_realip(ngx_http_request_t *r)
+ngx_http_hoody_ai_realip(ngx_http_request_t *r, ngx_http_hoody_ai_ctx_t *ctx)
 {
     ngx_addr_t                      addr;
     ngx_http_variable_value_t      *v;
-    ngx_http_hoody_ai_source_t      peer;
     ngx_http_hoody_ai_main_conf_t  *hmcf;
 
     hmcf = ngx_http_hoody_ai_worker.conf;
@@ -329,16 +329,12 @@ ngx_http_hoody_ai_realip(ngx_http_request_t *r)
     }
 
     if (ngx_parse_addr(r->pool, &addr, v->data, v->len) != NGX_OK
-        || ngx_http_hoody_ai_sockaddr(addr.sockaddr, &peer) != NGX_OK)
+        || ngx_http_hoody_ai_sockaddr(addr.sockaddr, &ctx->relay) != NGX_OK)
     {
         return NGX_HTTP_HOODY_AI_R_PEER_UNKNOWN;
     }
 
-    if (ngx_http_hoody_ai_replica_claimed(ngx_http_hoody_ai_worker.replica,
-                                          &peer))
-    {
-        return NGX_HTTP_HOODY_AI_R_PEER_REPLACED;
-    }
+    ctx->relayed = 1;
 
     return NGX_HTTP_HOODY_AI_OK;
 }

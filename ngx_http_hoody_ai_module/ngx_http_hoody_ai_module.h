@@ -249,6 +249,7 @@ struct ngx_http_hoody_ai_ctx_s {
     /* identity.c */
     ngx_str_t                        claim;
     ngx_http_hoody_ai_source_t       source;
+    ngx_http_hoody_ai_source_t       relay;    /* whose word it is, relayed */
     ngx_uint_t                       serial;
     ngx_str_t                        container;
     ngx_str_t                        container_id;
@@ -296,6 +297,7 @@ struct ngx_http_hoody_ai_ctx_s {
     u_char                           request_id
                                          [NGX_HTTP_HOODY_AI_REQUEST_ID_LEN];
 
+    unsigned                         relayed:1;   /* by realip, PROXY protocol */
     unsigned                         wait_over:1; /* waited long enough */
     unsigned                         encoded:1;   /* Content-Encoding */
     unsigned                         anthropic:1;

@@ -208,6 +208,9 @@ sub stable {
 }
 
 
+# both workers have all their connections
+wait_for { 2 <= (() = $s->log =~ /containers loaded/g) };
+
 my $files = stable(sub { files($s->master) });
 my $clients = stable(\&redis_clients);
 

@@ -402,9 +402,10 @@ sub takes {
     }
 
     # a try that takes longer than hoody_ai_wait ends with 503
-    my @wrong = grep { $_ != $status && $_ != 503 } @statuses;
+    my @wrong = grep { $_ !~ /^(?:$status|503)\z/ } @statuses;
 
-    is(join(' ', @wrong, $statuses[-1]), $status, "$name: $status");
+    is("@wrong", '', "$name: $status");
+    like($statuses[-1], qr/^(?:$status)\z/, "$name: at last");
     cmp_ok($best, '<=', 0.01, "$name: within 10 ms");
     note(sprintf '%s: %.1f ms', $name, 1000 * $best);
 }
@@ -440,7 +441,9 @@ takes('eviction', 401, sub {
     return $written;
 });
 
-takes('FLUSHALL', 401, sub {
+# its announcement comes over another connection than the gate that is read
+# for a request meanwhile, and is empty by then
+takes('FLUSHALL', '401|403', sub {
     fill() if $flushed++;
     wait_for { registered() >= $many && ask() == 200 } 20;
     $s->cmd('FLUSHALL');
