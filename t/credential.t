@@ -1,4 +1,6 @@
 # The provider's key: which one, to whom, and the caller's never.
+#
+# asan: no, tests/unit/test_identity.c and raw.t run the same code
 
 use lib 't/lib';
 use JSON::PP qw(decode_json);

@@ -1,5 +1,7 @@
 # Files of secrets: every fault is a configuration error that names the file
 # and the cause, never the content.
+#
+# asan: no, most of it is starting nginx with files that are wrong
 
 use lib 't/lib';
 use Test::Nginx::Socket 'no_plan';

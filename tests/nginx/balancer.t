@@ -4,6 +4,8 @@
 # balancer that says with the PROXY protocol who is there, and side by side on
 # one port with reuseport.  They are restarted one after the other under load,
 # and nobody notices.
+#
+# asan: no, it is about whole processes that come and go
 
 use strict;
 use warnings;

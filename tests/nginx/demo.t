@@ -2,6 +2,8 @@
 
 # The demonstration of "make run": what it shows is so, the lines it tells one
 # to try work, and it leaves nothing behind.
+#
+# asan: no, it shows what the other files test
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # "hoody-ai doctor": of a healthy system everything is fine; each fault that
 # is brought about turns its own check, and no other one.
+#
+# asan: no, the command runs once for each of many faults
 
 use strict;
 use warnings;

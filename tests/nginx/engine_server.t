@@ -2,6 +2,8 @@
 
 # hoody-ai-rules as a server: kept connections, slow and broken peers, sizes,
 # the ways to start it, and how it ends.
+#
+# asan: no, it is about threads and processes; engine.t runs the same code
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # hoody-ai-events and the stream: rules about answers, the audit log, rules
 # that change, a full disk, a Redis in trouble, and workers that are killed.
 # Nothing is lost, and nothing is done twice that can be done once.
+#
+# asan: no, most of it is waiting; webhooks.t and engine.t run the same code
 
 use strict;
 use warnings;

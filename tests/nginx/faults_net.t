@@ -2,6 +2,8 @@
 
 # The network between a gateway and its Redis in trouble, and the host's clock:
 # see faults.t.
+#
+# asan: no, faults.t runs the same code of the module
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # The rule engine and the event worker while Redis is in trouble: the engine
 # goes on with the last set that it knows, the worker loses nothing, and both
 # are well again without a word to them.
+#
+# asan: no, most of it is waiting for time-outs
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # hoody-ai firewall: what it prints, that it keeps to its own tables, that
 # nothing in the registry is syntax, and the service that follows changes.
+#
+# asan: no, the command is the same code as in tests/unit/test_firewall.c
 
 use strict;
 use warnings;

@@ -5,6 +5,8 @@
 # rules are followed and published on the new master, entries that it has are
 # acted upon, and those that were written meanwhile are there.  Each fault
 # prints a line with its times.
+#
+# asan: no, most of it is waiting for a failover
 
 use strict;
 use warnings;

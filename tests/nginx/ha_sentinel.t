@@ -4,6 +4,8 @@
 # everything: masters that die, hang, are replaced and are cut off.  Each
 # fault tells in one row what callers got, when it was noticed, and when the
 # gateway followed the new master.
+#
+# asan: no, ha_cluster.t runs the same code of the module
 
 use strict;
 use warnings;

@@ -6,6 +6,8 @@
 #
 # The host is a namespace of networks and of processes.  The containers' image
 # holds nothing but tests/nginx/agent/agent.c.
+#
+# asan: no, it is about the kernel and containers
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # Hosts with the right to send any frame try to take a neighbour's address.
 # Each way is shown to do damage first, then once more with the rules that
 # "hoody-ai firewall" makes of the registry; and an address that moves.
+#
+# asan: no, it is about the kernel and nftables
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # hoody-ai registry load, migrate and check: each thing that does not fit
 # together is made on purpose, found, and put right where it is beyond doubt,
 # also by a repair that is killed half-way and begun again.
+#
+# asan: no, the command runs once for each of many faults
 
 use strict;
 use warnings;

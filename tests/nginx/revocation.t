@@ -2,6 +2,8 @@
 
 # Access is taken away: a thousand streams of two gateways with two workers
 # each, and the next request with many containers registered.
+#
+# asan: no, it is about time
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # hoody-ai rules check, test and status: what they print and how they end;
 # every example of the manual; the JSON Schema against the program.
+#
+# asan: no, the command runs once for each of many documents
 
 use strict;
 use warnings;

@@ -3,6 +3,8 @@
 # "hoody-ai rules test" says what is sent: every body of the scanner's corpus,
 # and some of the manual's shapes, through the command and through nginx and
 # engine.  Both refuse the same, and both make the same bytes of the rest.
+#
+# asan: no, rules.t runs the same code
 
 use strict;
 use warnings;

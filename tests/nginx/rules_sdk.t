@@ -2,6 +2,8 @@
 
 # Rules as users of the official SDKs meet them, with a loop of tool calls; and
 # what the operator gets: entries, the audit log, webhooks.
+#
+# asan: no, rules.t runs the same code
 
 use strict;
 use warnings;

@@ -4,6 +4,8 @@
 # that answers in pieces, late, twice, half or not at all; callers who leave,
 # reset streams and pipeline; access that comes and goes; other rules; reloads.
 # No request gets around the rule, and nothing of it all stays.
+#
+# asan: no, it is about load; rules_faults.t runs the same code
 
 use strict;
 use warnings;

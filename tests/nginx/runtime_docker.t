@@ -3,6 +3,8 @@
 # The connector for Docker and Podman with real containers of podman: what the
 # runtime does is in the registry, what the API wants the runtime does, and a
 # freelancer's day from beginning to end.
+#
+# asan: no, most of it is podman
 
 use strict;
 use warnings;

@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # The connector for Incus with real containers of Incus.
+#
+# asan: no, most of it is Incus
 
 use strict;
 use warnings;

@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 
 # The official SDKs of OpenAI and Anthropic as clients.
+#
+# asan: no, raw.t and http2.t run the same code
 
 use strict;
 use warnings;

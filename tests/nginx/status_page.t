@@ -3,6 +3,8 @@
 # hoody_ai_status as a strict reader of Prometheus' text format 0.0.4 sees it,
 # with the rules that "promtool check metrics" has; against docs/METRICS.md,
 # name by name; and the JSON form against the text.
+#
+# asan: no, t/status.t runs the same code
 
 use strict;
 use warnings;

@@ -2,6 +2,8 @@
 
 # hoody-ai-events and a receiver that fails on purpose: what is sent, where it
 # may go, what is tried again and what becomes of the rest.
+#
+# asan: no, most of it is waiting for time-outs of a receiver
 
 use strict;
 use warnings;

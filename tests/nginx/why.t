@@ -5,6 +5,8 @@
 # status, code, and which counter of reasons went up.
 #
 # HAI_WHY_ROUNDS (150) registries, with HAI_WHY_SEED to repeat a run.
+#
+# asan: no, the command runs once for each of many questions
 
 use strict;
 use warnings;
