@@ -297,7 +297,7 @@ struct ngx_http_hoody_ai_ctx_s {
     u_char                           request_id
                                          [NGX_HTTP_HOODY_AI_REQUEST_ID_LEN];
 
-    unsigned                         relayed:1;   /* by realip, PROXY protocol */
+    unsigned                         relayed:1;   /* by realip or PROXY */
     unsigned                         wait_over:1; /* waited long enough */
     unsigned                         encoded:1;   /* Content-Encoding */
     unsigned                         anthropic:1;

@@ -22,6 +22,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Net;
+use HoodyAI::Podman;
 use HoodyAI::System qw(wait_for free_port chat slurp spew);
 
 HoodyAI::Net->enter('identity of real containers', qw(podman runc nft nsenter
@@ -32,84 +33,14 @@ my $root = $s->root;
 my $w = $s->dir;
 my $command = ($ENV{HAI_PROGRAMS} // "$root/build") . '/hoody-ai';
 
+my $podman = HoodyAI::Podman->new($s, 'identity of real containers');
+my $store = $podman->{store};
 
-# The image
+sub podman { $podman->run(@_) }
 
-mkdir "$w/$_" for qw(image gw);
-system('cc', '-static', '-O2', '-o', "$w/image/agent",
-    "$root/tests/nginx/agent/agent.c") == 0 or BAIL_OUT('the agent');
-
-# What podman and runc keep outside of their root: addresses that are in use,
-# locks, states.  Mounts are this test's own.
-for my $folder (qw(/run/containers /run/libpod /run/runc /dev/shm)) {
-    system('mkdir', '-p', $folder) == 0
-        && system('mount', '-t', 'tmpfs', '-o', 'mode=1777', 'none',
-            $folder) == 0 or die "$folder cannot be hidden\n";
-}
-
-# short: there are sockets in it
-my $store = "/run/hai-podman-$$-" . time;
-my @podman = ('podman', '--root', "$store/root", '--runroot', "$store/run",
-    '--network-config-dir', "$store/nets");
-
-mkdir $store;
-spew("$store/containers.conf", <<'END');
-[containers]
-default_capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID",
-    "SETUID"]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-base_hosts_file = "none"
-[engine]
-runtime = "runc"
-events_logger = "file"
-cgroup_manager = "cgroupfs"
-END
-
-$ENV{CONTAINERS_CONF} = "$store/containers.conf";
-
-END {
-    my $code = $?;
-
-    if (defined $store && -d $store) {
-        system("@podman rm -af -t0 >/dev/null 2>&1");
-        system('umount', '-l', $_) for reverse slurp('/proc/mounts')
-            =~ /^\S+ (\Q$store\E\S*) /mg;
-        system('rm', '-rf', $store);
-    }
-
-    $? = $code;
-}
-
-sub podman {
-    my (@words) = @_;
-
-    open(my $out, '-|', 'sh', '-c', 'exec "$@" 2>>"$0"', "$w/podman.log",
-        @podman, @words) or die "podman: $!\n";
-    local $/;
-    my $text = <$out> // '';
-    close $out;
-    $text =~ s{\n\z}{};
-
-    return $? == 0 ? $text : undef;
-}
-
-system("tar -C $w/image -c . | @podman import --change 'ENTRYPOINT "
-    . "[\"/agent\"]' --change 'CMD [\"sleep\"]' - localhost/agent:1 "
-    . ">>$w/podman.log 2>&1");
+mkdir "$w/gw";
 podman(qw(network create --internal --subnet 10.97.0.0/24 --gateway 10.97.0.1
     --ipv6 --subnet fd97::/64 --gateway fd97::1 gwt));
-
-if (!defined podman(qw(run --rm localhost/agent:1 nothing))
-    && slurp("$w/podman.log") !~ /usage/ && ($? >> 8) != 2)
-{
-    my $why = 'podman with runc does not run a container here';
-
-    diag("NOT TESTED: identity of real containers: $why:\n"
-        . substr(slurp("$w/podman.log"), -600));
-    $s->remove;
-    plan skip_all => $why;
-}
-
 
 my %box;
 
@@ -123,7 +54,7 @@ sub start {
     my $id = podman('run', '-d', '--name', $name, @net, '-v', "$w/gw:/gw",
         @options, 'localhost/agent:1');
 
-    defined $id or die "podman: " . substr(slurp("$w/podman.log"), -600);
+    defined $id or die 'podman: ' . substr($podman->messages, -600);
 
     my $pid = podman('inspect', '-f', '{{.State.Pid}}', $name);
     my ($cgroup) = slurp("/proc/$pid/cgroup") =~ /^0::(.*)$/m;
@@ -136,18 +67,11 @@ sub start {
             mac => "02:00:00:97:00:$n") : () };
 }
 
-# What the agent says in there.  The runtime itself starts it, as "podman exec"
-# has it do, which takes three times as long.
+# What the agent says in there.
 sub agent {
     my ($name, @words) = @_;
 
-    open(my $out, '-|', 'runc', 'exec', $box{$name}{id}, '/agent', @words)
-        or die "runc: $!\n";
-    local $/;
-    my $text = <$out> // '';
-    $text =~ s{\n\z}{};
-
-    return close $out ? $text : 'nothing';
+    return $podman->agent($box{$name}{id}, @words);
 }
 
 start('a');

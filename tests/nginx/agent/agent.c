@@ -1,5 +1,5 @@
 /*
- * What runs in the containers of identity_containers.t: one static program,
+ * What runs in the containers of tests (HoodyAI::Podman): one static program,
  * which is all that their image holds.  Each command prints one word: a
  * status, or what happened.
  */
