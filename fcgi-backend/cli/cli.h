@@ -59,6 +59,13 @@ bool hai_cli_color(FILE *out, bool no_color);
  * terminal. */
 void hai_cli_put(FILE *out, const char *text, size_t len);
 
+/* The same for what has to stay on its line. */
+void hai_cli_put_line(FILE *out, const char *text, size_t len);
+
+/* The same for the text of a JSON document, which stays what it says: what
+ * JSON lets through of them is escaped. */
+void hai_cli_put_json(FILE *out, const char *text);
+
 /* A line of standard error about a document: file:line:column, what is wrong. */
 void hai_cli_finding(bool is_error, const char *where, int line, int column,
                      const char *rule, const char *reason);
