@@ -37,6 +37,7 @@ int hai_cli_snapshots_list(int argc, char **argv);
 int hai_cli_snapshots_create(int argc, char **argv);
 int hai_cli_snapshots_restore(int argc, char **argv);
 int hai_cli_snapshots_delete(int argc, char **argv);
+int hai_cli_audit_list(int argc, char **argv);
 int hai_cli_audit_log(int argc, char **argv);
 int hai_cli_tokens_create(int argc, char **argv);
 int hai_cli_tokens_list(int argc, char **argv);

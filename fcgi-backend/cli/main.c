@@ -37,6 +37,8 @@ static const struct command commands[] = {
     {"snapshots", "create", "take one", hai_cli_snapshots_create},
     {"snapshots", "restore", "back to it", hai_cli_snapshots_restore},
     {"snapshots", "delete", "throw it away", hai_cli_snapshots_delete},
+    {"audit", "list", "who may use AI, since when, last used?",
+     hai_cli_audit_list},
     {"audit", "log", "what was done, by whom?", hai_cli_audit_log},
     {"tokens", "create", "make a token for the control API",
      hai_cli_tokens_create},

@@ -459,6 +459,31 @@ int hai_containers_list(struct hai_call *call) {
     return answer_list(call, NULL);
 }
 
+json_t *hai_containers_with_ai(struct hai_call *call) {
+    struct list_query q = {.ai = 1, .deleting = true, .sort_by = "name"};
+    json_t *array = json_array();
+    struct list list = {0};
+    int rc = array != NULL ? read_list(call, &q, &list) : hai_fail_memory(call);
+
+    if (rc == 0 && list.n > 0) {
+        qsort(list.item, list.n, sizeof(*list.item), by_key);
+    }
+
+    for (size_t i = 0; rc == 0 && i < list.n; i++) {
+        if (json_array_append(array, list.item[i].object) != 0) {
+            rc = hai_fail_memory(call);
+        }
+    }
+
+    list_free(&list);
+    if (rc != 0) {
+        json_decref(array);
+        array = NULL;
+    }
+
+    return array;
+}
+
 /* The project of the path; 404 where the caller may see nothing of it. */
 static int find_project(struct hai_call *call, enum hai_right right) {
     const char *id = call->segment[3];

@@ -32,6 +32,13 @@ int hai_models_list(struct hai_call *call);
 int hai_health(struct hai_call *call);
 int hai_audit_list(struct hai_call *call);
 
+/* audit_ai.c */
+int hai_audit_ai(struct hai_call *call);
+
+/* The containers with AI on that the caller may read, sorted by name; NULL:
+ * answered. */
+json_t *hai_containers_with_ai(struct hai_call *call);
+
 /*
  * The container that segment n of the path names, read anew; the caller may
  * do `right` there.  0 with name (101 bytes) and *read, which has to be freed;

@@ -269,9 +269,18 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
 }
 
 static void say(struct hai_sync *s, const char *action, const char *name,
-                const char *detail) {
+                const char *id, bool ai_on, const char *detail) {
+    const struct hai_audit_note note = {
+        .who = s->who,
+        .action = action,
+        .container = name,
+        .container_id = id,
+        .detail = detail,
+        .ai_on = ai_on,
+    };
+
     hai_log(HAI_LOG_INFO, "%s: %s %s", name, action, detail);
-    hai_audit_own(s->control->audit, &s->writer, s->who, action, name, detail);
+    hai_audit_own(s->control->audit, &s->writer, &note);
 }
 
 /* --- one pass -------------------------------------------------------------- */
@@ -294,7 +303,8 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
 
         if (hai_registry_update(&s->writer, &failed, &how, &result)
             == HAI_WRITE_OK) {
-            say(s, "container.failed", k->name, "the runtime never had it");
+            say(s, "container.failed", k->name, text_of(&k->read, "id"), false,
+                "the runtime never had it");
         }
         return result.error == HAI_WRITE_REDIS ? -1 : 0;
     }
@@ -305,7 +315,8 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
 
     if (hai_registry_delete(&s->writer, k->name, &how, &result) == HAI_WRITE_OK)
     {
-        say(s, "container.delete", k->name, "the runtime has it no more");
+        say(s, "container.delete", k->name, text_of(&k->read, "id"), false,
+            "the runtime has it no more");
     }
 
     return result.error == HAI_WRITE_REDIS ? -1 : 0;
@@ -418,7 +429,8 @@ static int give(struct hai_sync *s, struct known *k,
 
     if (write_it(&s->writer, &c, false, k->read.version, &result)
         == HAI_WRITE_OK) {
-        say(s, "container.update", k->name, c.status);
+        say(s, "container.update", k->name, text_of(&k->read, "id"), false,
+            c.status);
     } else if (result.error != HAI_WRITE_CONFLICT) {
         hai_log(HAI_LOG_ERROR, "%s: %s", k->name, result.text);
     }
@@ -475,7 +487,7 @@ static int create(struct hai_sync *s, const struct hai_instance *i) {
     }
 
     if (result.error == HAI_WRITE_OK) {
-        say(s, "container.create", i->name,
+        say(s, "container.create", i->name, c.id, c.ai == HAI_AI_ON,
             c.ai == HAI_AI_ON ? "found, AI on by its label" : "found, AI off");
     } else if (result.error != HAI_WRITE_EXISTS) {
         hai_log(HAI_LOG_ERROR, "%s: %s", i->name, result.text);

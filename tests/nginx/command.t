@@ -334,6 +334,12 @@ is(wait_for { $s->chat_ask->{status} == 401 }, 1, 'the token is dead');
         && $_->{container} eq 'dev-env' } @$log;
 
     is($deleted->{who}, "uid:$>", 'who deleted it');
+    my $may = json_of(qw(audit list));
+
+    is(scalar @$may, 103, 'who may use AI');
+    like($may->[0]{ai_since}, qr/^\d{4}-.*Z\z/, 'since when');
+    is($may->[0]{last_used_at}, undef, 'and has not');
+    like(ok_run(qw(audit list)), qr/^NAME +STATUS +SINCE +LAST USED/, 'a table');
     like(ok_run(qw(audit log --limit 3)), qr/^TIME +WHO +ACTION/, 'a table');
     is(scalar(grep { $_->{container_id} ne $id }
         @{ json_of(qw(audit log -c), $id) }), 0, 'of one container');

@@ -86,6 +86,8 @@ my $one = &until('labelled', sub { $_ && @{$_->{addresses}} });
 ok($one, 'a new one is found');
 ok($one->{ai}, 'its label says that AI is on');
 is_deeply($one->{tags}, ['prod', 'eu'], 'and its tags');
+like($c->call('GET', '/audit/ai')->{json}{data}{containers}[0]{ai_since},
+    qr/^\d{4}-.*Z\z/, 'the audit knows since when');
 is(wait_for { says($labelled, 'labelled') eq '200' }, 1, 'it may');
 is(says($labelled, 'keep'), 401, 'not as another');
 
@@ -363,6 +365,7 @@ is($c->call('GET', "/projects/$project/containers")->{status}, 200,
     'a project\'s');
 is($c->call('GET', '/audit')->{status}, 200, 'the audit');
 is($c->call('GET', '/ai/models')->{status}, 200, 'models');
+is($c->call('GET', '/audit/ai')->{status}, 200, 'who may use AI');
 is($c->call('PUT', "/containers/$keep->{id}", json => { comment => 'x' })
     ->{status}, 200, 'changed');
 is($c->call('POST', "/containers/$keep->{id}/$_")->{status}, 200, $_)
