@@ -23,6 +23,17 @@ enum hai_cli_status {
     "Exit status: 0 fine, 1 a problem was found, 2 wrong usage, 3 the engine " \
     "is\nnot reachable."
 
+struct hai_cli_command {
+    const char *group;
+    const char *name;
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+/* All of them, the commands of a group together; main.c. */
+extern const struct hai_cli_command hai_cli_commands[];
+extern const size_t hai_cli_n_commands;
+
 /* argv[0] is the name of the subcommand; each returns an exit status. */
 int hai_cli_rules_check(int argc, char **argv);
 int hai_cli_rules_test(int argc, char **argv);
@@ -45,6 +56,7 @@ int hai_cli_tokens_delete(int argc, char **argv);
 int hai_cli_registry_load(int argc, char **argv);
 int hai_cli_registry_migrate(int argc, char **argv);
 int hai_cli_registry_check(int argc, char **argv);
+int hai_cli_completion(int argc, char **argv); /* argv[0]: the shell */
 int hai_cli_firewall_print(int argc, char **argv);
 int hai_cli_firewall_apply(int argc, char **argv);
 int hai_cli_firewall_remove(int argc, char **argv);

@@ -6,14 +6,7 @@
 
 #include <string.h>
 
-struct command {
-    const char *group;
-    const char *name;
-    const char *summary;
-    int (*run)(int argc, char **argv);
-};
-
-static const struct command commands[] = {
+const struct hai_cli_command hai_cli_commands[] = {
     {"rules", "check", "is this file of rules right?", hai_cli_rules_check},
     {"rules", "test", "what do rules do to a request?", hai_cli_rules_test},
     {"rules", "status", "what has the rule engine loaded?",
@@ -56,9 +49,14 @@ static const struct command commands[] = {
     {"firewall", "remove", "take them away again", hai_cli_firewall_remove},
     {"firewall", "watch", "keep them as the registry changes",
      hai_cli_firewall_watch},
+    {"completion", "bash", "the completion of bash", hai_cli_completion},
+    {"completion", "zsh", "that of zsh", hai_cli_completion},
+    {"completion", "fish", "that of fish", hai_cli_completion},
 };
 
-#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+#define N_COMMANDS (sizeof(hai_cli_commands) / sizeof(hai_cli_commands[0]))
+
+const size_t hai_cli_n_commands = N_COMMANDS;
 
 /* The commands of a group; NULL: of all. */
 static void list(FILE *out, const char *group) {
@@ -67,9 +65,9 @@ static void list(FILE *out, const char *group) {
     fprintf(out, "Usage: hoody-ai %s COMMAND [ARGUMENT...]\n\n",
             group != NULL ? group : "GROUP");
     for (i = 0; i < N_COMMANDS; i++) {
-        if (group == NULL || strcmp(commands[i].group, group) == 0) {
-            fprintf(out, "  %s %-10s %s\n", commands[i].group, commands[i].name,
-                    commands[i].summary);
+        if (group == NULL || strcmp(hai_cli_commands[i].group, group) == 0) {
+            fprintf(out, "  %s %-10s %s\n", hai_cli_commands[i].group,
+                    hai_cli_commands[i].name, hai_cli_commands[i].summary);
         }
     }
     fprintf(out, "\nEach of them has --help.\n%s\n", HAI_CLI_EXIT);
@@ -79,7 +77,7 @@ static bool is_group(const char *name) {
     size_t i;
 
     for (i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].group, name) == 0) {
+        if (strcmp(hai_cli_commands[i].group, name) == 0) {
             return true;
         }
     }
@@ -116,10 +114,10 @@ int main(int argc, char **argv) {
         return HAI_CLI_OK;
     }
     for (i = 0; name != NULL && i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].group, group) == 0
-            && strcmp(commands[i].name, name) == 0)
+        if (strcmp(hai_cli_commands[i].group, group) == 0
+            && strcmp(hai_cli_commands[i].name, name) == 0)
         {
-            return hai_cli_end(commands[i].run(argc - 2, argv + 2));
+            return hai_cli_end(hai_cli_commands[i].run(argc - 2, argv + 2));
         }
     }
     if (name != NULL) {
