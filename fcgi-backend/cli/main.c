@@ -66,7 +66,8 @@ static void list(FILE *out, const char *group) {
             group != NULL ? group : "GROUP");
     for (i = 0; i < N_COMMANDS; i++) {
         if (group == NULL || strcmp(hai_cli_commands[i].group, group) == 0) {
-            fprintf(out, "  %s %-10s %s\n", hai_cli_commands[i].group,
+            fprintf(out, "  %s %-*s %s\n", hai_cli_commands[i].group,
+                    22 - (int) strlen(hai_cli_commands[i].group),
                     hai_cli_commands[i].name, hai_cli_commands[i].summary);
         }
     }
