@@ -93,8 +93,13 @@ static int operate(struct hai_call *call, const struct operation *op,
     }
 
     if (hai_runtime_act(control->runtime, name, op->action, &e) != 0) {
-        /* as it really is */
-        hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP, &result);
+        /* as it really is; where nobody answers, the next pass asks again */
+        if (e.kind == HAI_RUNTIME_UNREACHABLE) {
+            hai_sync_wake(control->sync);
+        } else {
+            hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP,
+                         &result);
+        }
         return hai_fail_runtime(call, &e);
     }
 

@@ -340,7 +340,9 @@ $podman->run('commit', '--change', 'LABEL hoody.ai=true', '--change',
     "LABEL hoody.project=$project", 'keep', 'localhost/label:1');
 $podman->run(qw(run -d --name byimage --network gwt localhost/label:1 sleep));
 $one = &until('byimage', sub { $_ });
-ok($one && !$one->{ai}, 'an image\'s label gives nothing');
+is($podman->run('inspect', '-f', '{{index .Config.Labels "hoody.ai"}}',
+    'byimage'), 'true', 'an image\'s label is the container\'s too');
+ok($one && !$one->{ai}, 'and gives nothing');
 is($one->{project_id}, undef, 'and no project');
 $podman->run('run', '-d', '--name', 'byid', '--network', 'gwt', '--label',
     "hoody.id=$keep->{id}", '--label', 'hoody.ai=true', 'localhost/agent:1',
@@ -351,11 +353,34 @@ isnt($one->{id}, $keep->{id}, 'and is not had');
 is($c->call('GET', "/containers/$keep->{id}")->{json}{data}{name}, 'keep',
     'whose it stays');
 
+# what a call was making when it died
+is(make('late-1', 'localhost/nothing:1'), 404, 'made by halves');
+my $late = find('late-1');
+$podman->run('run', '-d', '--name', 'late-1', '--network', 'gwt', '--label',
+    "hoody.id=$late->{id}", '--label', 'hoody.ai=true', 'localhost/agent:1',
+    'sleep');
+$one = &until('late-1', sub { $_ && $_->{status} eq 'running' });
+is($one && $one->{id}, $late->{id}, 'what has the entry\'s id is taken over');
+ok(!$one->{ai}, 'without AI');
+is(steal('DELETE', "/containers/$late->{id}"), 200, 'and is its owner\'s');
+is($podman->run(qw(inspect late-1)), undef, 'to the end');
+
 # with its container a snapshot goes
 is(steal('POST', "/containers/$fake->{id}/snapshots"), 200, 'a snapshot');
 is(steal('DELETE', "/containers/$fake->{id}"), 200, 'its container goes');
 is($podman->run('images', '-q', '--filter',
     "label=hoody.snapshot.of=$fake->{id}"), '', 'it too');
+
+# the runtime hangs: access can be taken away all the same
+$c->call('PATCH', "/containers/$keep->{id}", json => { ai => JSON::PP::true });
+is(wait_for { says($id, 'keep') eq '200' }, 1, 'it may');
+kill 'STOP', $s->pid('podman');
+
+is($c->call('PATCH', "/containers/$keep->{id}",
+    json => { ai => JSON::PP::false })->{status}, 200, 'AI off');
+is(wait_for { says($id, 'keep') eq '403' }, 1, 'it may not');
+kill 'CONT', $s->pid('podman');
+ok(&until('keep', sub { $_ && $_->{status} eq 'running' }), 'back again');
 
 
 # what was not needed so far
