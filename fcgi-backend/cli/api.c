@@ -34,7 +34,7 @@ static void complain(const char *command, const char *format, ...) {
     va_end(args);
 
     fprintf(stderr, "hoody-ai %s: ", command);
-    hai_cli_put(stderr, text, strlen(text));
+    hai_cli_put_line(stderr, text, strlen(text));
     putc('\n', stderr);
 }
 
@@ -385,7 +385,7 @@ static int show_table(const struct hai_api *api, const json_t *list,
             char *text = cells[i * n + j];
             size_t len = text != NULL ? strlen(text) : 0;
 
-            hai_cli_put(stdout, text != NULL ? text : "", len);
+            hai_cli_put_line(stdout, text != NULL ? text : "", len);
             if (j + 1 < n) {
                 printf("%*s", (int) (widths[j] - len + 2), "");
             }
@@ -401,12 +401,47 @@ static int show_table(const struct hai_api *api, const json_t *list,
     return rc;
 }
 
+/* Into one line of JSON, or several; an exit status. */
+static int show_json(const json_t *value, size_t flags) {
+    char *text = json_dumps(value, JSON_ENCODE_ANY | flags);
+
+    hai_cli_put_json(stdout, text != NULL ? text : "null");
+    putchar('\n');
+    free(text);
+
+    return text != NULL ? HAI_CLI_OK : HAI_CLI_PROBLEM;
+}
+
+/* A name that YAML could take for something else ("no", "1") has quotes. */
+static void show_key(const char *key) {
+    static const char *const words[] = {"y",   "n",    "yes",   "no",  "on",
+                                        "off", "true", "false", "null"};
+    bool plain = *key >= 'a' && *key <= 'z';
+    json_t *quoted;
+    char *text;
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        plain = plain && strcmp(key, words[i]) != 0;
+    }
+
+    if (plain
+        && key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0') {
+        fputs(key, stdout);
+        return;
+    }
+
+    quoted = json_string(key);
+    text = json_dumps(quoted, JSON_ENCODE_ANY);
+    hai_cli_put_json(stdout, text != NULL ? text : "\"\"");
+    free(text);
+    json_decref(quoted);
+}
+
 /* Strings as in JSON, which YAML takes as they are. */
 static void show_yaml(const json_t *value, int depth, bool in_list) {
     const json_t *item;
     const char *key;
     size_t i;
-    char *text;
 
     if (json_is_object(value) && json_object_size(value) > 0) {
         bool first = true;
@@ -419,7 +454,8 @@ static void show_yaml(const json_t *value, int depth, bool in_list) {
                 printf("%*s", 2 * depth, "");
             }
             first = false;
-            printf("%s:%s", key, nested ? "\n" : " ");
+            show_key(key);
+            fputs(nested ? ":\n" : ": ", stdout);
             show_yaml(item, depth + 1, false);
         }
         return;
@@ -433,9 +469,7 @@ static void show_yaml(const json_t *value, int depth, bool in_list) {
         return;
     }
 
-    text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    printf("%s\n", text != NULL ? text : "null");
-    free(text);
+    show_json(value, JSON_COMPACT);
 }
 
 int hai_api_show(const struct hai_api *api, json_t *data,
@@ -452,10 +486,7 @@ int hai_api_show(const struct hai_api *api, json_t *data,
     }
 
     if (strcmp(api->output, "json") == 0) {
-        if (json_dumpf(data, stdout, JSON_INDENT(2)) != 0) {
-            rc = HAI_CLI_PROBLEM;
-        }
-        putchar('\n');
+        rc = show_json(data, JSON_INDENT(2));
 
     } else if (strcmp(api->output, "yaml") == 0) {
         show_yaml(data, 0, false);
@@ -464,8 +495,8 @@ int hai_api_show(const struct hai_api *api, json_t *data,
         json_array_foreach(list, i, item) {
             const char *text = json_string_value(json_object_get(item, name));
 
-            hai_cli_put(stdout, text != NULL ? text : "",
-                        text != NULL ? strlen(text) : 0);
+            hai_cli_put_line(stdout, text != NULL ? text : "",
+                             text != NULL ? strlen(text) : 0);
             putchar('\n');
         }
 

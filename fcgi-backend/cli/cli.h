@@ -23,6 +23,17 @@ enum hai_cli_status {
     "Exit status: 0 fine, 1 a problem was found, 2 wrong usage, 3 the engine " \
     "is\nnot reachable."
 
+struct hai_cli_command {
+    const char *group;
+    const char *name; /* NULL: the group is the command */
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+/* All of them, the commands of a group together; main.c. */
+extern const struct hai_cli_command hai_cli_commands[];
+extern const size_t hai_cli_n_commands;
+
 /* argv[0] is the name of the subcommand; each returns an exit status. */
 int hai_cli_rules_check(int argc, char **argv);
 int hai_cli_rules_test(int argc, char **argv);
@@ -37,6 +48,7 @@ int hai_cli_snapshots_list(int argc, char **argv);
 int hai_cli_snapshots_create(int argc, char **argv);
 int hai_cli_snapshots_restore(int argc, char **argv);
 int hai_cli_snapshots_delete(int argc, char **argv);
+int hai_cli_audit_list(int argc, char **argv);
 int hai_cli_audit_log(int argc, char **argv);
 int hai_cli_tokens_create(int argc, char **argv);
 int hai_cli_tokens_list(int argc, char **argv);
@@ -44,6 +56,7 @@ int hai_cli_tokens_delete(int argc, char **argv);
 int hai_cli_registry_load(int argc, char **argv);
 int hai_cli_registry_migrate(int argc, char **argv);
 int hai_cli_registry_check(int argc, char **argv);
+int hai_cli_completion(int argc, char **argv); /* argv[0]: the shell */
 int hai_cli_firewall_print(int argc, char **argv);
 int hai_cli_firewall_apply(int argc, char **argv);
 int hai_cli_firewall_remove(int argc, char **argv);
@@ -60,6 +73,13 @@ bool hai_cli_color(FILE *out, bool no_color);
 /* Writes text that comes from elsewhere: no control characters reach the
  * terminal. */
 void hai_cli_put(FILE *out, const char *text, size_t len);
+
+/* The same for what has to stay on its line. */
+void hai_cli_put_line(FILE *out, const char *text, size_t len);
+
+/* The same for the text of a JSON document, which stays what it says: what
+ * JSON lets through of them is escaped. */
+void hai_cli_put_json(FILE *out, const char *text);
 
 /* A line of standard error about a document: file:line:column, what is wrong. */
 void hai_cli_finding(bool is_error, const char *where, int line, int column,

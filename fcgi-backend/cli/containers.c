@@ -140,6 +140,10 @@ int hai_cli_containers_list(int argc, char **argv) {
         return HAI_CLI_USAGE;
     }
 
+    if (f.ai && f.no_ai) {
+        return usage("containers list", "yes and no at the same time");
+    }
+
     all = read_all(&api, &f, &status);
 
     return all != NULL ? hai_api_show(&api, all, columns, N_COLUMNS, "name")
@@ -206,66 +210,59 @@ struct fields {
     bool no_autostart;
 };
 
-#define FIELD_OPTIONS(f)                                                         \
-    {"ai", HAI_OPT_FLAG, &(f).ai, NULL, "it may use AI", 0, 0, 0},               \
-        {"no-ai", HAI_OPT_FLAG, &(f).no_ai, NULL, "it may not", 0, 0, 0},        \
-        {"name",                                                                 \
-         HAI_OPT_STRING,                                                         \
-         &(f).name,                                                              \
-         "NAME",                                                                 \
-         "which its token says: container-NAME",                                 \
-         0,                                                                      \
-         0,                                                                      \
-         0},                                                                     \
-        {"address",                                                              \
-         HAI_OPT_LIST,                                                           \
-         &(f).addresses,                                                         \
-         "ADDRESS",                                                              \
-         "IPv4, IPv6 or a prefix; may repeat",                                   \
-         0,                                                                      \
-         0,                                                                      \
-         0},                                                                     \
-        {"tag", HAI_OPT_LIST, &(f).tags, "TAG", "for rules; may repeat", 0, 0,   \
-         0},                                                                     \
-        {"env",                                                                  \
-         HAI_OPT_LIST,                                                           \
-         &(f).environment,                                                       \
-         "NAME=VALUE",                                                           \
-         "a variable in it; may repeat",                                         \
-         0,                                                                      \
-         0,                                                                      \
-         0},                                                                     \
-        {"cgroup",                                                               \
-         HAI_OPT_STRING,                                                         \
-         &(f).cgroup,                                                            \
-         "PATH",                                                                 \
-         "for unix sockets",                                                     \
-         0,                                                                      \
-         0,                                                                      \
-         0},                                                                     \
-        {"mac", HAI_OPT_STRING, &(f).mac, "MAC", "for the firewall", 0, 0, 0},   \
-        {"host-interface",                                                       \
-         HAI_OPT_STRING,                                                         \
-         &(f).host_interface,                                                    \
-         "NAME",                                                                 \
-         "for the firewall",                                                     \
-         0,                                                                      \
-         0,                                                                      \
-         0},                                                                     \
-        {"comment", HAI_OPT_STRING, &(f).comment, "TEXT", "for people", 0, 0,    \
-         0},                                                                     \
-        {"color", HAI_OPT_STRING, &(f).color, "#RRGGBB", "for people", 0, 0, 0}, \
-        {"autostart",                                                            \
-         HAI_OPT_FLAG,                                                           \
-         &(f).autostart,                                                         \
-         NULL,                                                                   \
-         "starts with the host",                                                 \
-         0,                                                                      \
-         0,                                                                      \
-         0},                                                                     \
-    {                                                                            \
-        "no-autostart", HAI_OPT_FLAG, &(f).no_autostart, NULL, "does not", 0,    \
-            0, 0                                                                 \
+#define FIELD_OPTIONS(f)                                                        \
+    {"ai", HAI_OPT_FLAG, &(f).ai, NULL, "it may use AI", 0, 0, 0},              \
+        {"no-ai", HAI_OPT_FLAG, &(f).no_ai, NULL, "it may not", 0, 0, 0},       \
+        {"name",                                                                \
+         HAI_OPT_STRING,                                                        \
+         &(f).name,                                                             \
+         "NAME",                                                                \
+         "which its token says: container-NAME",                                \
+         0,                                                                     \
+         0,                                                                     \
+         0},                                                                    \
+        {"address",                                                             \
+         HAI_OPT_TEXTS,                                                         \
+         &(f).addresses,                                                        \
+         "ADDRESS",                                                             \
+         "IPv4, IPv6 or a prefix; may repeat",                                  \
+         0,                                                                     \
+         0,                                                                     \
+         0},                                                                    \
+        {"tag", HAI_OPT_TEXTS, &(f).tags, "TAG", "for rules; may repeat", 0, 0, \
+         0},                                                                    \
+        {"env",                                                                 \
+         HAI_OPT_LIST,                                                          \
+         &(f).environment,                                                      \
+         "NAME=VALUE",                                                          \
+         "a variable in it; may repeat",                                        \
+         0,                                                                     \
+         0,                                                                     \
+         0},                                                                    \
+        {"cgroup", HAI_OPT_TEXT, &(f).cgroup, "PATH", "for unix sockets", 0, 0, \
+         0},                                                                    \
+        {"mac", HAI_OPT_TEXT, &(f).mac, "MAC", "for the firewall", 0, 0, 0},    \
+        {"host-interface",                                                      \
+         HAI_OPT_TEXT,                                                          \
+         &(f).host_interface,                                                   \
+         "NAME",                                                                \
+         "for the firewall",                                                    \
+         0,                                                                     \
+         0,                                                                     \
+         0},                                                                    \
+        {"comment", HAI_OPT_TEXT, &(f).comment, "TEXT", "for people", 0, 0, 0}, \
+        {"color", HAI_OPT_TEXT, &(f).color, "#RRGGBB", "for people", 0, 0, 0},  \
+        {"autostart",                                                           \
+         HAI_OPT_FLAG,                                                          \
+         &(f).autostart,                                                        \
+         NULL,                                                                  \
+         "starts with the host",                                                \
+         0,                                                                     \
+         0,                                                                     \
+         0},                                                                    \
+    {                                                                           \
+        "no-autostart", HAI_OPT_FLAG, &(f).no_autostart, NULL, "does not", 0,   \
+            0, 0                                                                \
     }
 
 static void set_text(json_t *body, const char *name, const char *text) {

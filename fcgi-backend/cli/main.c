@@ -6,14 +6,7 @@
 
 #include <string.h>
 
-struct command {
-    const char *group;
-    const char *name; /* NULL: the group is the command */
-    const char *summary;
-    int (*run)(int argc, char **argv);
-};
-
-static const struct command commands[] = {
+const struct hai_cli_command hai_cli_commands[] = {
     {"rules", "check", "is this file of rules right?", hai_cli_rules_check},
     {"rules", "test", "what do rules do to a request?", hai_cli_rules_test},
     {"rules", "status", "what has the rule engine loaded?",
@@ -37,6 +30,8 @@ static const struct command commands[] = {
     {"snapshots", "create", "take one", hai_cli_snapshots_create},
     {"snapshots", "restore", "back to it", hai_cli_snapshots_restore},
     {"snapshots", "delete", "throw it away", hai_cli_snapshots_delete},
+    {"audit", "list", "who may use AI, since when, last used?",
+     hai_cli_audit_list},
     {"audit", "log", "what was done, by whom?", hai_cli_audit_log},
     {"tokens", "create", "make a token for the control API",
      hai_cli_tokens_create},
@@ -56,9 +51,14 @@ static const struct command commands[] = {
      hai_cli_firewall_watch},
     {"why", NULL, "what is a request answered, and why?", hai_cli_why},
     {"doctor", NULL, "is everything as it should be?", hai_cli_doctor},
+    {"completion", "bash", "the completion of bash", hai_cli_completion},
+    {"completion", "zsh", "that of zsh", hai_cli_completion},
+    {"completion", "fish", "that of fish", hai_cli_completion},
 };
 
-#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+#define N_COMMANDS (sizeof(hai_cli_commands) / sizeof(hai_cli_commands[0]))
+
+const size_t hai_cli_n_commands = N_COMMANDS;
 
 /* The commands of a group; NULL: of all. */
 static void list(FILE *out, const char *group) {
@@ -67,12 +67,13 @@ static void list(FILE *out, const char *group) {
     fprintf(out, "Usage: hoody-ai %s COMMAND [ARGUMENT...]\n\n",
             group != NULL ? group : "GROUP");
     for (i = 0; i < N_COMMANDS; i++) {
-        if (group == NULL || strcmp(commands[i].group, group) == 0) {
+        if (group == NULL || strcmp(hai_cli_commands[i].group, group) == 0) {
             char name[32];
 
-            snprintf(name, sizeof(name), "%s %s", commands[i].group,
-                     commands[i].name != NULL ? commands[i].name : "");
-            fprintf(out, "  %-16s %s\n", name, commands[i].summary);
+            snprintf(name, sizeof(name), "%s %s", hai_cli_commands[i].group,
+                     hai_cli_commands[i].name != NULL ? hai_cli_commands[i].name
+                                                      : "");
+            fprintf(out, "  %-24s %s\n", name, hai_cli_commands[i].summary);
         }
     }
     fprintf(out, "\nEach of them has --help.\n%s\n", HAI_CLI_EXIT);
@@ -82,7 +83,7 @@ static bool is_group(const char *name) {
     size_t i;
 
     for (i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].group, name) == 0) {
+        if (strcmp(hai_cli_commands[i].group, name) == 0) {
             return true;
         }
     }
@@ -115,8 +116,10 @@ int main(int argc, char **argv) {
         return HAI_CLI_USAGE;
     }
     for (i = 0; i < N_COMMANDS; i++) {
-        if (commands[i].name == NULL && strcmp(commands[i].group, group) == 0) {
-            return hai_cli_end(commands[i].run(argc - 1, argv + 1));
+        if (hai_cli_commands[i].name == NULL
+            && strcmp(hai_cli_commands[i].group, group) == 0)
+        {
+            return hai_cli_end(hai_cli_commands[i].run(argc - 1, argv + 1));
         }
     }
     if (name != NULL && is_help(name)) {
@@ -124,10 +127,11 @@ int main(int argc, char **argv) {
         return HAI_CLI_OK;
     }
     for (i = 0; name != NULL && i < N_COMMANDS; i++) {
-        if (strcmp(commands[i].group, group) == 0 && commands[i].name != NULL
-            && strcmp(commands[i].name, name) == 0)
+        if (strcmp(hai_cli_commands[i].group, group) == 0
+            && hai_cli_commands[i].name != NULL
+            && strcmp(hai_cli_commands[i].name, name) == 0)
         {
-            return hai_cli_end(commands[i].run(argc - 2, argv + 2));
+            return hai_cli_end(hai_cli_commands[i].run(argc - 2, argv + 2));
         }
     }
     if (name != NULL) {

@@ -45,6 +45,28 @@ void hai_cli_put(FILE *out, const char *text, size_t len) {
     put(out, text, len, "\n\t");
 }
 
+void hai_cli_put_line(FILE *out, const char *text, size_t len) {
+    put(out, text, len, "");
+}
+
+void hai_cli_put_json(FILE *out, const char *text) {
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char) *text;
+        unsigned char next = (unsigned char) text[1];
+
+        if (c == 0x7f) {
+            fputs("\\u007f", out);
+
+        } else if (c == 0xC2 && next >= 0x80 && next < 0xA0) {
+            fprintf(out, "\\u%04x", next);
+            text++;
+
+        } else {
+            putc(c, out);
+        }
+    }
+}
+
 void hai_cli_finding(bool is_error, const char *where, int line, int column,
                      const char *rule, const char *reason) {
     put(stderr, where, strlen(where), "");

@@ -200,6 +200,48 @@ int hai_cli_snapshots_delete(int argc, char **argv) {
 
 /* --- the audit ------------------------------------------------------------- */
 
+int hai_cli_audit_list(int argc, char **argv) {
+    static const struct hai_column shown[] = {
+        {"NAME", "name"},          {"STATUS", "status"},
+        {"SINCE", "ai_since"},     {"LAST USED", "last_used_at"},
+        {"PROJECT", "project_id"},
+    };
+    struct hai_api api = HAI_API_DEFAULT;
+    const struct hai_option options[] = {
+        HAI_API_OPTIONS(api),
+        {0},
+    };
+    const struct hai_program program = {
+        .name = "hoody-ai audit list",
+        .usage = "[OPTION...]",
+        .summary = "Which containers may use AI, since when, and when they "
+                   "last did, as far as\nRedis' streams reach back.",
+        .footer = HAI_API_EXIT "\n",
+        .options = options,
+    };
+    json_t *data, *containers;
+    int status = hai_options_parse(&program, argc, argv, NULL);
+
+    if (status != 0) {
+        return status > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
+    }
+
+    if (!hai_api_format(&api, "audit list")) {
+        return HAI_CLI_USAGE;
+    }
+
+    data = hai_api_call(&api, "audit list", "GET", "/audit/ai", NULL, &status);
+    if (data == NULL) {
+        return status;
+    }
+
+    containers = json_incref(json_object_get(data, "containers"));
+    json_decref(data);
+
+    return hai_api_show(&api, containers, shown, sizeof(shown) / sizeof(*shown),
+                        "name");
+}
+
 int hai_cli_audit_log(int argc, char **argv) {
     static const struct hai_column shown[] = {
         {"TIME", "ts"},       {"WHO", "who"},

@@ -180,15 +180,21 @@ void hai_audit_call(struct hai_audit_log *log, struct hai_call *call) {
 }
 
 void hai_audit_own(struct hai_audit_log *log, struct hai_registry_writer *w,
-                   const char *who, const char *action, const char *container,
-                   const char *detail) {
+                   const struct hai_audit_note *note) {
     char ts[HAI_TIME_SIZE];
     struct timespec now;
+    json_t *entry;
 
     clock_gettime(CLOCK_REALTIME, &now);
     hai_time_text((int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000, ts);
 
-    put(log, w,
-        json_pack("{s:s,s:s,s:s,s:s,s:s}", "ts", ts, "who", who, "action",
-                  action, "container", container, "detail", detail));
+    entry =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "ts", ts, "who", note->who,
+                  "action", note->action, "container", note->container,
+                  "container_id", note->container_id, "detail", note->detail);
+    if (entry != NULL && note->ai_on) {
+        json_object_set_new(entry, "after", json_pack("{s:b}", "ai", 1));
+    }
+
+    put(log, w, entry);
 }

@@ -22,9 +22,17 @@ int hai_audit_log_reopen(struct hai_audit_log *log, char *error, size_t size);
 /* Writes the call, which has its answer, to both. */
 void hai_audit_call(struct hai_audit_log *log, struct hai_call *call);
 
-/* The same for what the program does by itself: who is "runtime:docker". */
+/* What the program does by itself. */
+struct hai_audit_note {
+    const char *who; /* "runtime:docker" */
+    const char *action;
+    const char *container;
+    const char *container_id; /* "": not of interest */
+    const char *detail;
+    bool ai_on; /* its AI was switched on by this */
+};
+
 void hai_audit_own(struct hai_audit_log *log, struct hai_registry_writer *w,
-                   const char *who, const char *action, const char *container,
-                   const char *detail);
+                   const struct hai_audit_note *note);
 
 #endif

@@ -20,7 +20,6 @@
 #define PIPELINE 500
 #define LIMIT_DEFAULT 20
 #define LIMIT_MAX 100
-#define LOCK_MS 5000
 #define NAME_SIZE (HAI_NAME_MAX + 1)
 
 /* --- one ------------------------------------------------------------------- */
@@ -460,6 +459,31 @@ int hai_containers_list(struct hai_call *call) {
     return answer_list(call, NULL);
 }
 
+json_t *hai_containers_with_ai(struct hai_call *call) {
+    struct list_query q = {.ai = 1, .deleting = true, .sort_by = "name"};
+    json_t *array = json_array();
+    struct list list = {0};
+    int rc = array != NULL ? read_list(call, &q, &list) : hai_fail_memory(call);
+
+    if (rc == 0 && list.n > 0) {
+        qsort(list.item, list.n, sizeof(*list.item), by_key);
+    }
+
+    for (size_t i = 0; rc == 0 && i < list.n; i++) {
+        if (json_array_append(array, list.item[i].object) != 0) {
+            rc = hai_fail_memory(call);
+        }
+    }
+
+    list_free(&list);
+    if (rc != 0) {
+        json_decref(array);
+        array = NULL;
+    }
+
+    return array;
+}
+
 /* The project of the path; 404 where the caller may see nothing of it. */
 static int find_project(struct hai_call *call, enum hai_right right) {
     const char *id = call->segment[3];
@@ -515,6 +539,26 @@ static int can_make(struct hai_call *call) {
                : hai_fail(call, 501,
                           "The runtime \"%s\" cannot make or remove containers",
                           hai_runtime_name(rt));
+}
+
+/* What the connector writes, nobody else does: it would be another one's
+ * address until the next pass. */
+static int may_set(struct hai_call *call, const struct hai_container *c,
+                   const char *runtime) {
+    const struct hai_runtime *rt = call->control->runtime;
+
+    if (rt == NULL || strcmp(runtime, hai_runtime_name(rt)) != 0
+        || (c->addresses == NULL && c->cgroup == NULL && c->mac == NULL
+            && c->host_interface == NULL))
+    {
+        return 0;
+    }
+
+    return hai_fail(call, 400, "%s: the runtime says what it is",
+                    c->addresses != NULL ? "addresses"
+                    : c->cgroup != NULL  ? "cgroup"
+                    : c->mac != NULL     ? "mac"
+                                         : "host_interface");
 }
 
 /* The registry knows it, and admits nobody yet. */
@@ -589,6 +633,15 @@ int hai_containers_create(struct hai_call *call) {
         return hai_fail(call, 500, "no random bytes");
     }
 
+    if (may_set(call, &change.container,
+                control->runtime != NULL ? hai_runtime_name(control->runtime)
+                                         : "")
+        != 0)
+    {
+        hai_change_request_free(&change);
+        return -1;
+    }
+
     if (change.name == NULL) {
         memcpy(random, "c-", 2);
         change.name = random;
@@ -596,7 +649,7 @@ int hai_containers_create(struct hai_call *call) {
 
     snprintf(call->container, sizeof(call->container), "%s", change.name);
 
-    if (!hai_lock(control->locks, change.name, LOCK_MS)) {
+    if (!hai_lock(control->locks, change.name, HAI_LOCK_MS)) {
         hai_change_request_free(&change);
         return hai_fail(call, 409, "The name is in use just now");
     }
@@ -642,11 +695,19 @@ static int if_match(struct hai_call *call, uint64_t *version) {
 }
 
 static int rename_it(struct hai_call *call, const char *name,
-                     const char *new_name, struct hai_write_options *how) {
+                     const char *new_name, struct hai_write_options *how,
+                     const struct hai_container_read *read) {
     struct hai_write_result result;
     struct hai_runtime_error e;
+    bool there = false;
 
-    if (!hai_lock(call->control->locks, new_name, LOCK_MS)) {
+    if (call->control->runtime != NULL
+        && hai_find_instance(call, name, read, &there) != 0)
+    {
+        return -1;
+    }
+
+    if (!hai_lock(call->control->locks, new_name, HAI_LOCK_MS)) {
         return hai_fail(call, 409, "The new name is in use just now");
     }
 
@@ -660,7 +721,7 @@ static int rename_it(struct hai_call *call, const char *name,
 
     how->if_version = 0;
 
-    if (call->control->runtime != NULL
+    if (there
         && hai_runtime_rename(call->control->runtime, name, new_name, &e) != 0)
     {
         hai_registry_rename(call->writer, new_name, name, how, &result);
@@ -674,6 +735,7 @@ static int rename_it(struct hai_call *call, const char *name,
 }
 
 static int update(struct hai_call *call, const char *name,
+                  const struct hai_container_read *read,
                   struct hai_change_request *change, char *now_named) {
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_container c = change->container;
@@ -681,12 +743,14 @@ static int update(struct hai_call *call, const char *name,
 
     snprintf(now_named, NAME_SIZE, "%s", name);
 
-    if (if_match(call, &how.if_version) != 0) {
+    if (if_match(call, &how.if_version) != 0
+        || may_set(call, &c, text_of(read, "runtime")) != 0)
+    {
         return -1;
     }
 
     if (change->name != NULL && strcmp(change->name, name) != 0) {
-        if (rename_it(call, name, change->name, &how) != 0) {
+        if (rename_it(call, name, change->name, &how, read) != 0) {
             return -1;
         }
         snprintf(now_named, NAME_SIZE, "%s", change->name);
@@ -709,25 +773,21 @@ int hai_containers_update(struct hai_call *call) {
     json_t *before;
     int rc;
 
-    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+    if (hai_lock_container(call, "container_finalizing", name, &read) != 0) {
         return -1;
     }
 
     before = hai_view_container(call->control, name, &read);
-    hai_registry_read_free(&read);
     call->before = before != NULL ? hai_view_audit(before) : NULL;
     json_decref(before);
 
     rc = hai_view_parse(call, false, &change);
-
-    if (rc == 0 && !hai_lock(call->control->locks, name, LOCK_MS)) {
-        rc = hai_fail_code(call, 409, "container_finalizing", NULL,
-                           "Another operation on the container is under way");
-    } else if (rc == 0) {
-        rc = update(call, name, &change, now_named);
-        hai_unlock(call->control->locks, name);
+    if (rc == 0) {
+        rc = update(call, name, &read, &change, now_named);
     }
 
+    hai_registry_read_free(&read);
+    hai_unlock(call->control->locks, name);
     hai_change_request_free(&change);
 
     return rc == 0
@@ -737,25 +797,57 @@ int hai_containers_update(struct hai_call *call) {
 
 /* --- delete ---------------------------------------------------------------- */
 
-static int delete_it(struct hai_call *call, const char *name) {
+/* Nobody could name them any more. */
+static void drop_snapshots(struct hai_call *call, const char *name) {
+    struct hai_runtime *rt = call->control->runtime;
+    struct hai_runtime_snapshots all;
+    struct hai_runtime_error e;
+
+    if (hai_runtime_snapshot_list(rt, name, call->container_id, &all, &e) != 0)
+    {
+        return; /* with most runtimes they go with the instance */
+    }
+
+    for (size_t i = 0; i < all.n; i++) {
+        if (hai_runtime_snapshot_delete(rt, name, call->container_id,
+                                        all.item[i].name, &e)
+            != 0)
+        {
+            hai_log(HAI_LOG_WARN, "%s: snapshot %s stays: %s", name,
+                    all.item[i].name, e.text);
+        }
+    }
+
+    hai_runtime_snapshots_free(&all);
+}
+
+static int delete_it(struct hai_call *call, const char *name,
+                     const struct hai_container_read *read) {
     struct hai_container gone = {
         .name = name, .status = "deleting", .ai = HAI_AI_OFF};
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_write_result result;
     struct hai_runtime_error e;
+    bool there;
 
     if (call->control->runtime != NULL) {
+        if (hai_find_instance(call, name, read, &there) != 0) {
+            return -1;
+        }
+
         if (hai_registry_update(call->writer, &gone, &how, &result)
             != HAI_WRITE_OK) {
             return hai_fail_write(call, &result);
         }
 
         /* access has ended, whatever the runtime says */
-        if (hai_runtime_delete(call->control->runtime, name, &e) != 0
+        if (there && hai_runtime_delete(call->control->runtime, name, &e) != 0
             && e.kind != HAI_RUNTIME_NOT_FOUND)
         {
             return hai_fail_runtime(call, &e);
         }
+
+        drop_snapshots(call, name);
     }
 
     if (hai_registry_delete(call->writer, name, &how, &result) != HAI_WRITE_OK)
@@ -774,25 +866,20 @@ int hai_containers_delete(struct hai_call *call) {
     json_t *before;
     int rc;
 
-    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+    if (hai_lock_container(call, "container_finalizing", name, &read) != 0) {
         return -1;
     }
 
     before = hai_view_container(call->control, name, &read);
-    hai_registry_read_free(&read);
     call->before = before != NULL ? hai_view_audit(before) : NULL;
     json_decref(before);
 
-    if (can_make(call) != 0) {
-        return -1;
+    rc = can_make(call);
+    if (rc == 0) {
+        rc = delete_it(call, name, &read);
     }
 
-    if (!hai_lock(call->control->locks, name, LOCK_MS)) {
-        return hai_fail_code(call, 409, "container_finalizing", NULL,
-                             "Another operation on the container is under way");
-    }
-
-    rc = delete_it(call, name);
+    hai_registry_read_free(&read);
     hai_unlock(call->control->locks, name);
 
     return rc;

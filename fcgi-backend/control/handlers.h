@@ -32,6 +32,13 @@ int hai_models_list(struct hai_call *call);
 int hai_health(struct hai_call *call);
 int hai_audit_list(struct hai_call *call);
 
+/* audit_ai.c */
+int hai_audit_ai(struct hai_call *call);
+
+/* The containers with AI on that the caller may read, sorted by name; NULL:
+ * answered. */
+json_t *hai_containers_with_ai(struct hai_call *call);
+
 /*
  * The container that segment n of the path names, read anew; the caller may
  * do `right` there.  0 with name (101 bytes) and *read, which has to be freed;
@@ -39,6 +46,28 @@ int hai_audit_list(struct hai_call *call);
  */
 int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
                        char *name, struct hai_container_read *read);
+
+#define HAI_LOCK_MS 5000 /* for others to end */
+
+/*
+ * The same for the container of the path that is to be changed, with its name
+ * locked: hai_unlock() is the caller's.  code: what is said where it is in use
+ * (409).
+ */
+int hai_lock_container(struct hai_call *call, const char *code, char *name,
+                       struct hai_container_read *read);
+
+/*
+ * Is the runtime's instance of this name the container, and not one that has
+ * only the same name?  There has to be a runtime.  0 with *there: it is, or
+ * there is none; or -1: answered.
+ */
+int hai_find_instance(struct hai_call *call, const char *name,
+                      const struct hai_container_read *read, bool *there);
+
+/* The same where there has to be one. */
+int hai_need_instance(struct hai_call *call, const char *name,
+                      const struct hai_container_read *read);
 
 /* What a failure of the runtime means to the caller; -1. */
 int hai_fail_runtime(struct hai_call *call, const struct hai_runtime_error *e);

@@ -100,7 +100,9 @@ long hai_http(const char *socket, const char *method, const char *path,
 
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (b.len > 0) {
-        *reply = json_loadb(b.data, b.len, JSON_DECODE_ANY, NULL);
+        /* a NUL in somebody's label must not hide all the others */
+        *reply =
+            json_loadb(b.data, b.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     }
 
 done:

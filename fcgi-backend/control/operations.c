@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOCK_MS 5000
-
 static const struct operation {
     const char *name;
     enum hai_runtime_action action;
@@ -71,12 +69,16 @@ static const struct operation *find(const char *name) {
 }
 
 static int operate(struct hai_call *call, const struct operation *op,
-                   const char *name) {
+                   const char *name, const struct hai_container_read *read) {
     struct hai_control *control = call->control;
     struct hai_container c = {.name = name, .status = op->status};
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_write_result result;
     struct hai_runtime_error e;
+
+    if (control->runtime != NULL && hai_need_instance(call, name, read) != 0) {
+        return -1;
+    }
 
     /* who is to stop has no access from here on; the runtime may take long */
     if (strcmp(op->status, "running") != 0 || control->runtime == NULL) {
@@ -91,8 +93,13 @@ static int operate(struct hai_call *call, const struct operation *op,
     }
 
     if (hai_runtime_act(control->runtime, name, op->action, &e) != 0) {
-        /* as it really is */
-        hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP, &result);
+        /* as it really is; where nobody answers, the next pass asks again */
+        if (e.kind == HAI_RUNTIME_UNREACHABLE) {
+            hai_sync_wake(control->sync);
+        } else {
+            hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP,
+                         &result);
+        }
         return hai_fail_runtime(call, &e);
     }
 
@@ -108,18 +115,12 @@ int hai_containers_operate(struct hai_call *call) {
     char name[HAI_NAME_MAX + 1];
     int rc;
 
-    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+    if (hai_lock_container(call, "container_finalizing", name, &read) != 0) {
         return -1;
     }
 
+    rc = operate(call, op, name, &read);
     hai_registry_read_free(&read);
-
-    if (!hai_lock(call->control->locks, name, LOCK_MS)) {
-        return hai_fail_code(call, 409, "container_finalizing", NULL,
-                             "Another operation on the container is under way");
-    }
-
-    rc = operate(call, op, name);
     hai_unlock(call->control->locks, name);
 
     if (rc != 0) {

@@ -26,6 +26,7 @@ static const struct route routes[] = {
     {"GET", "/api/v1/health", 0, hai_health, NULL},
     {"GET", "/api/v1/ai/models", READ, hai_models_list, NULL},
     {"GET", "/api/v1/audit", READ, hai_audit_list, NULL},
+    {"GET", "/api/v1/audit/ai", READ, hai_audit_ai, NULL},
 
     {"GET", CONTAINERS, READ, hai_containers_list, NULL},
     {"GET", PROJECT, READ, hai_containers_list_project, NULL},

@@ -5,7 +5,11 @@
  *   docker=<socket>[,network=<name>][,image=<default>]
  *
  * An instance is a container of any state.  The labels that count: hoody.ai
- * (true, false), hoody.id, hoody.project, hoody.tags.
+ * (true, false), hoody.id, hoody.project, hoody.tags.  One that the image has
+ * as well does not: whoever made the image is not who may say so.
+ *
+ * The runtime takes the beginning of an id for a name as well, so each name
+ * is looked up first, and what is done is done to the id that has it.
  *
  * A snapshot is an image made by commit, "hoody-snapshot:<id>-<name>", with
  * the labels hoody.snapshot.of (the registry's id) and hoody.snapshot.name.
@@ -156,12 +160,12 @@ static bool container_path(char *path, size_t size, const char *name,
     return true;
 }
 
-static int on_container(struct state *s, const char *method, const char *name,
-                        const char *rest, const json_t *body, long timeout_ms,
-                        json_t **reply, struct hai_runtime_error *e) {
+static int on_id(struct state *s, const char *method, const char *id,
+                 const char *rest, const json_t *body, long timeout_ms,
+                 json_t **reply, struct hai_runtime_error *e) {
     char path[PATH_SIZE];
 
-    if (!container_path(path, sizeof(path), name, rest)) {
+    if (!container_path(path, sizeof(path), id, rest)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
@@ -176,6 +180,72 @@ static const char *text_at(const json_t *object, const char *name) {
     const char *text = json_string_value(json_object_get(object, name));
 
     return text != NULL ? text : "";
+}
+
+/* "/name" */
+static const char *name_of(const json_t *inspected) {
+    const char *name = text_at(inspected, "Name");
+
+    return *name == '/' ? name + 1 : name;
+}
+
+/* The container that has this name, and not one whose id begins so. */
+static int inspect(struct state *s, const char *name, json_t **inspected,
+                   struct hai_runtime_error *e) {
+    if (on_id(s, "GET", name, "/json", NULL, LOOK_MS, inspected, e) != 0) {
+        return -1;
+    }
+
+    if (strcmp(name_of(*inspected), name) != 0
+        || *text_at(*inspected, "Id") == '\0')
+    {
+        json_decref(*inspected);
+        return hai_runtime_fail(e, HAI_RUNTIME_NOT_FOUND,
+                                "no such container: %s", name);
+    }
+
+    return 0;
+}
+
+static int on_container(struct state *s, const char *method, const char *name,
+                        const char *rest, long timeout_ms,
+                        struct hai_runtime_error *e) {
+    json_t *inspected;
+    int rc;
+
+    if (inspect(s, name, &inspected, e) != 0) {
+        return -1;
+    }
+
+    rc = on_id(s, method, text_at(inspected, "Id"), rest, NULL, timeout_ms,
+               NULL, e);
+    json_decref(inspected);
+
+    return rc;
+}
+
+/* The labels of an image; *labels may be NULL then. */
+static int image_labels(struct state *s, const char *image, json_t **labels,
+                        struct hai_runtime_error *e) {
+    char path[PATH_SIZE] = API "/images/";
+    json_t *inspected;
+
+    *labels = NULL;
+
+    if (!hai_http_escape(path, sizeof(path) - sizeof("/json"), image)) {
+        return hai_runtime_fail(e, HAI_RUNTIME_INVALID,
+                                "too long a name of an image");
+    }
+    strcat(path, "/json");
+
+    if (request(s, "GET", path, NULL, LOOK_MS, &inspected, e) != 0) {
+        return -1;
+    }
+
+    *labels = json_incref((json_t *) at(inspected, "Config", "Labels"));
+    json_decref(inspected);
+
+    return 0;
 }
 
 /* --- what there is --------------------------------------------------------- */
@@ -248,6 +318,97 @@ static int read_networks(const json_t *inspected, pid_t pid,
                : -1;
 }
 
+/* The image that was asked for last: neighbours often have the same one. */
+struct image {
+    char *id;
+    json_t *labels;
+};
+
+static void image_free(struct image *image) {
+    free(image->id);
+    json_decref(image->labels);
+}
+
+/* Made here, with the container's own labels.  What podman puts before the
+ * name of such an image is nobody else's to publish. */
+static bool is_restored(const char *image) {
+    static const char *const before[] = {"", "localhost/",
+                                         "docker.io/library/"};
+
+    for (size_t i = 0; i < sizeof(before) / sizeof(*before); i++) {
+        size_t n = strlen(before[i]);
+
+        if (strncmp(image, before[i], n) == 0
+            && strncmp(image + n, RESTORED ":", sizeof(RESTORED)) == 0)
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+/* What was said of this container and not of its image; the caller frees it.
+ * NULL with *e where that cannot be known now. */
+static json_t *own_labels(struct state *s, const json_t *inspected,
+                          struct image *image, struct hai_runtime_error *e) {
+    static const char *const names[] = {"hoody.ai", "hoody.id", "hoody.project",
+                                        "hoody.tags"};
+    const json_t *labels = at(inspected, "Config", "Labels");
+    const char *id = text_at(inspected, "Image");
+    json_t *own = json_object();
+    bool known = true;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        json_t *label = json_object_get(labels, names[i]);
+
+        if (json_is_string(label)) {
+            json_object_set(own, names[i], label);
+        }
+    }
+
+    if (own == NULL) {
+        hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+        return NULL;
+    }
+
+    if (json_object_size(own) == 0
+        || is_restored(text_at(json_object_get(inspected, "Config"), "Image")))
+    {
+        return own;
+    }
+
+    if (image->id == NULL || strcmp(image->id, id) != 0) {
+        image_free(image);
+        *image = (struct image){.id = strdup(id)};
+
+        if (image_labels(s, id, &image->labels, e) != 0) {
+            free(image->id);
+            image->id = NULL;
+
+            if (e->kind == HAI_RUNTIME_UNREACHABLE
+                || e->kind == HAI_RUNTIME_MEMORY) {
+                json_decref(own);
+                return NULL;
+            }
+            known = false; /* an image that was removed */
+        }
+    }
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        const json_t *label = json_object_get(own, names[i]);
+
+        if (label != NULL
+            && (!known
+                || json_equal(label, json_object_get(image->labels, names[i]))))
+        {
+            json_object_del(own, names[i]);
+        }
+    }
+
+    return own;
+}
+
 static int label_of(const json_t *labels, const char *name) {
     const char *text = json_string_value(json_object_get(labels, name));
 
@@ -258,16 +419,21 @@ static int label_of(const json_t *labels, const char *name) {
     return strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
 }
 
-static int read_instance(const json_t *inspected, struct hai_instance *one,
+static int read_instance(struct state *s, const json_t *inspected,
+                         struct image *image, struct hai_instance *one,
                          struct hai_runtime_error *e) {
-    const json_t *labels = at(inspected, "Config", "Labels");
     const char *mode =
         json_string_value(at(inspected, "HostConfig", "NetworkMode"));
-    const char *name = text_at(inspected, "Name");
     const char *id = text_at(inspected, "Id");
     pid_t pid = (pid_t) json_integer_value(at(inspected, "State", "Pid"));
+    json_t *labels = own_labels(s, inspected, image, e);
+    int rc;
 
-    one->name = strdup(*name == '/' ? name + 1 : name);
+    if (labels == NULL) {
+        return -1;
+    }
+
+    one->name = strdup(name_of(inspected));
     one->id = strdup(id);
     one->status = status_of(inspected);
     one->image = strdup(text_at(json_object_get(inspected, "Config"), "Image"));
@@ -277,11 +443,13 @@ static int read_instance(const json_t *inspected, struct hai_instance *one,
     one->tags = strdup(text_at(labels, "hoody.tags"));
     one->ai = label_of(labels, "hoody.ai");
     one->host_network = mode != NULL && strcmp(mode, "host") == 0;
+    json_decref(labels);
 
-    if (read_networks(inspected, pid, one) != 0 || one->name == NULL
-        || one->id == NULL || one->image == NULL || one->cgroup == NULL
-        || one->hoody_id == NULL || one->project_id == NULL
-        || one->tags == NULL)
+    rc = read_networks(inspected, pid, one);
+
+    if (rc != 0 || one->name == NULL || one->id == NULL || one->image == NULL
+        || one->cgroup == NULL || one->hoody_id == NULL
+        || one->project_id == NULL || one->tags == NULL)
     {
         hai_instance_free(one);
         return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
@@ -292,16 +460,74 @@ static int read_instance(const json_t *inspected, struct hai_instance *one,
 
 static int dk_get(void *state, const char *name, struct hai_instance *one,
                   struct hai_runtime_error *e) {
+    struct image image = {0};
     json_t *inspected;
     int rc;
 
-    if (on_container(state, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
-        != 0)
-    {
+    if (inspect(state, name, &inspected, e) != 0) {
         return -1;
     }
 
-    rc = read_instance(inspected, one, e);
+    rc = read_instance(state, inspected, &image, one, e);
+    json_decref(inspected);
+    image_free(&image);
+
+    return rc;
+}
+
+/* One that the runtime lists and cannot describe: it is there, and nobody is
+ * admitted as it. */
+static int broken(const json_t *item, struct hai_instance *one,
+                  struct hai_runtime_error *e) {
+    const char *name =
+        json_string_value(json_array_get(json_object_get(item, "Names"), 0));
+
+    if (name == NULL) {
+        name = "";
+    }
+
+    *one = (struct hai_instance){
+        .name = strdup(*name == '/' ? name + 1 : name),
+        .id = strdup(text_at(item, "Id")),
+        .status = "failed",
+        .addresses = strdup(""),
+        .mac = strdup(""),
+        .host_interface = strdup(""),
+        .cgroup = strdup(""),
+        .image = strdup(text_at(item, "Image")),
+        .hoody_id = strdup(""),
+        .project_id = strdup(""),
+        .tags = strdup(""),
+        .ai = -1,
+    };
+
+    if (one->name == NULL || one->id == NULL || one->addresses == NULL
+        || one->mac == NULL || one->host_interface == NULL
+        || one->cgroup == NULL || one->image == NULL || one->hoody_id == NULL
+        || one->project_id == NULL || one->tags == NULL)
+    {
+        hai_instance_free(one);
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    return 0;
+}
+
+/* One of the list. */
+static int look(struct state *s, const json_t *item, struct image *image,
+                struct hai_instance *one, struct hai_runtime_error *e) {
+    json_t *inspected;
+    int rc;
+
+    if (on_id(s, "GET", text_at(item, "Id"), "/json", NULL, LOOK_MS, &inspected,
+              e)
+        != 0)
+    {
+        return e->kind == HAI_RUNTIME_REFUSED ? broken(item, one, e) : -1;
+    }
+
+    rc = json_is_object(inspected) ? read_instance(s, inspected, image, one, e)
+                                   : broken(item, one, e);
     json_decref(inspected);
 
     return rc;
@@ -349,6 +575,7 @@ static void take_back(struct state *s, struct hai_instances *all) {
 
 static int dk_list(void *state, struct hai_instances *all,
                    struct hai_runtime_error *e) {
+    struct image image = {0};
     json_t *list, *item;
     size_t i;
     int rc = 0;
@@ -360,6 +587,13 @@ static int dk_list(void *state, struct hai_instances *all,
         return -1;
     }
 
+    /* "none" is an answer, something else is not */
+    if (!json_is_array(list)) {
+        json_decref(list);
+        return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
+                                "the runtime's list is not one");
+    }
+
     all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));
     if (all->item == NULL) {
         json_decref(list);
@@ -367,7 +601,7 @@ static int dk_list(void *state, struct hai_instances *all,
     }
 
     json_array_foreach(list, i, item) {
-        rc = dk_get(state, text_at(item, "Id"), &all->item[all->n], e);
+        rc = look(state, item, &image, &all->item[all->n], e);
 
         if (rc == 0) {
             all->n++;
@@ -379,6 +613,7 @@ static int dk_list(void *state, struct hai_instances *all,
     }
 
     json_decref(list);
+    image_free(&image);
 
     if (rc == 0 && atomic_load(&((struct state *) state)->restoring) == 0) {
         take_back(state, all);
@@ -419,15 +654,33 @@ static int start_new(struct state *s, const char *name, const json_t *body,
         return -1;
     }
 
-    if (on_container(s, "POST", name, "/start", NULL, CHANGE_MS, NULL, e) != 0)
-    {
+    if (on_container(s, "POST", name, "/start", CHANGE_MS, e) != 0) {
         /* one that cannot start is of no use to anybody */
-        on_container(s, "DELETE", name, "?force=true&v=true", NULL, CHANGE_MS,
-                     NULL, &ignored);
+        on_container(s, "DELETE", name, "?force=true&v=true", CHANGE_MS,
+                     &ignored);
         return -1;
     }
 
     return 0;
+}
+
+/* A snapshot is its container's alone, by whatever name or id of an image it
+ * is asked for. */
+static int image_allowed(struct state *s, const char *image,
+                         struct hai_runtime_error *e) {
+    json_t *labels;
+    bool snapshot;
+
+    if (image_labels(s, image, &labels, e) != 0) {
+        return -1;
+    }
+
+    snapshot = json_object_get(labels, "hoody.snapshot.of") != NULL;
+    json_decref(labels);
+
+    return snapshot ? hai_runtime_fail(e, HAI_RUNTIME_NOT_FOUND,
+                                       "no such image: %s", image)
+                    : 0;
 }
 
 static int dk_create(void *state, const struct hai_runtime_spec *spec,
@@ -440,6 +693,10 @@ static int dk_create(void *state, const struct hai_runtime_spec *spec,
     if (image == NULL) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID,
                                 "container_image is missing");
+    }
+
+    if (image_allowed(s, image, e) != 0) {
+        return -1;
     }
 
     body = json_pack("{s:s,s:o,s:{s:s,s:s},s:{s:{s:s}}}", "Image", image, "Env",
@@ -467,9 +724,7 @@ static void drop_image(struct state *s, const char *image) {
     char path[PATH_SIZE] = API "/images/";
     struct hai_runtime_error ignored;
 
-    if (strstr(image, RESTORED ":") != NULL
-        && hai_http_escape(path, sizeof(path), image))
-    {
+    if (is_restored(image) && hai_http_escape(path, sizeof(path), image)) {
         request(s, "DELETE", path, NULL, CHANGE_MS, NULL, &ignored);
     }
 }
@@ -483,8 +738,8 @@ static int dk_remove(void *state, const char *name,
         return -1;
     }
 
-    rc = on_container(state, "DELETE", name, "?force=true&v=true", NULL,
-                      CHANGE_MS, NULL, e);
+    rc = on_id(state, "DELETE", one.id, "?force=true&v=true", NULL, CHANGE_MS,
+               NULL, e);
     if (rc == 0) {
         drop_image(state, one.image);
     }
@@ -502,7 +757,7 @@ static int dk_rename(void *state, const char *name, const char *new_name,
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    return on_container(state, "POST", name, rest, NULL, CHANGE_MS, NULL, e);
+    return on_container(state, "POST", name, rest, CHANGE_MS, e);
 }
 
 static int dk_act(void *state, const char *name, enum hai_runtime_action action,
@@ -516,8 +771,7 @@ static int dk_act(void *state, const char *name, enum hai_runtime_action action,
         [HAI_RUNTIME_RESUME] = "/unpause",
     };
 
-    return on_container(state, "POST", name, paths[action], NULL, CHANGE_MS,
-                        NULL, e);
+    return on_container(state, "POST", name, paths[action], CHANGE_MS, e);
 }
 
 /* --- snapshots ------------------------------------------------------------- */
@@ -572,6 +826,12 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
         return -1;
     }
 
+    if (!json_is_array(list)) {
+        json_decref(list);
+        return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
+                                "the runtime's list is not one");
+    }
+
     all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));
     if (all->item == NULL) {
         json_decref(list);
@@ -623,7 +883,8 @@ static int dk_snapshot_create(void *state, const char *name, const char *id,
                               struct hai_runtime_error *e) {
     char path[PATH_SIZE] = API "/commit?pause=true&repo=" REPO;
     char tag[160], of[64], named[160];
-    json_t *body;
+    json_t *body, *inspected;
+    bool fits;
     int rc;
 
     if (!image_of(tag, sizeof(tag), id, snapshot)) {
@@ -634,11 +895,17 @@ static int dk_snapshot_create(void *state, const char *name, const char *id,
     snprintf(named, sizeof(named), "LABEL hoody.snapshot.name=%.100s",
              snapshot);
 
-    if (!add_query(path, sizeof(path), "container", name)
-        || !add_query(path, sizeof(path), "tag", tag)
-        || !add_query(path, sizeof(path), "changes", of)
-        || !add_query(path, sizeof(path), "changes", named))
-    {
+    if (inspect(state, name, &inspected, e) != 0) {
+        return -1;
+    }
+
+    fits = add_query(path, sizeof(path), "container", text_at(inspected, "Id"))
+           && add_query(path, sizeof(path), "tag", tag)
+           && add_query(path, sizeof(path), "changes", of)
+           && add_query(path, sizeof(path), "changes", named);
+    json_decref(inspected);
+
+    if (!fits) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
@@ -763,7 +1030,7 @@ static int replace(struct state *s, const char *name, const json_t *body,
     snprintf(aside, sizeof(aside), "%.*s" ASIDE, HAI_NAME_MAX, name);
     atomic_fetch_add(&s->restoring, 1);
 
-    rc = on_container(s, "POST", name, "/stop?t=10", NULL, CHANGE_MS, NULL, e);
+    rc = on_container(s, "POST", name, "/stop?t=10", CHANGE_MS, e);
     if (rc == 0) {
         rc = dk_rename(s, name, aside, e);
     }
@@ -772,12 +1039,11 @@ static int replace(struct state *s, const char *name, const json_t *body,
         rc = start_new(s, name, body, e);
 
         if (rc == 0) {
-            on_container(s, "DELETE", aside, "?force=true", NULL, CHANGE_MS,
-                         NULL, &ignored);
+            on_container(s, "DELETE", aside, "?force=true", CHANGE_MS,
+                         &ignored);
         } else {
             dk_rename(s, aside, name, &ignored);
-            on_container(s, "POST", name, "/start", NULL, CHANGE_MS, NULL,
-                         &ignored);
+            on_container(s, "POST", name, "/start", CHANGE_MS, &ignored);
         }
     }
 
@@ -798,8 +1064,7 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    if (on_container(s, "GET", name, "/json", NULL, LOOK_MS, &inspected, e)
-        != 0) {
+    if (inspect(s, name, &inspected, e) != 0) {
         return -1;
     }
 

@@ -360,6 +360,14 @@ static int in_list(void *state, struct hai_instances *all,
     }
 
     list = json_object_get(reply, "metadata");
+
+    /* "none" is an answer, something else is not */
+    if (!json_is_array(list)) {
+        json_decref(reply);
+        return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
+                                "the runtime's list is not one");
+    }
+
     all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));
     if (all->item == NULL) {
         json_decref(reply);

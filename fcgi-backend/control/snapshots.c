@@ -20,7 +20,6 @@
 #include <string.h>
 #include <time.h>
 
-#define LOCK_MS 5000
 #define ALIAS_MAX 100
 #define EXPIRY_MAX 3650 /* days */
 #define DAY_MS (24LL * 3600 * 1000)
@@ -138,21 +137,40 @@ find(const struct hai_runtime_snapshots *all, const char *name) {
     return NULL;
 }
 
-/* Finds container and snapshot of the path. */
-static int find_snapshot(struct hai_call *call, char *name,
-                         struct hai_runtime_snapshots *all,
-                         const struct hai_runtime_snapshot **one) {
+/* The container of the path, whose name is locked then: nobody else's, and
+ * really the runtime's instance. */
+static int lock(struct hai_call *call, char *name) {
     struct hai_container_read read;
-    struct hai_runtime_error e;
+    int rc;
 
-    *all = (struct hai_runtime_snapshots){0};
-
-    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+    if (hai_lock_container(call, "SNAPSHOT_OPERATION_IN_PROGRESS", name, &read)
+        != 0)
+    {
         return -1;
     }
-    hai_registry_read_free(&read);
 
-    if (need_runtime(call) != 0) {
+    rc = need_runtime(call);
+    if (rc == 0) {
+        rc = hai_need_instance(call, name, &read);
+    }
+
+    hai_registry_read_free(&read);
+    if (rc != 0) {
+        hai_unlock(call->control->locks, name);
+    }
+
+    return rc;
+}
+
+/* Locks the container and finds the snapshot of the path; all has to be freed
+ * and the name to be unlocked where this returns 0. */
+static int lock_snapshot(struct hai_call *call, char *name,
+                         struct hai_runtime_snapshots *all,
+                         const struct hai_runtime_snapshot **one) {
+    struct hai_runtime_error e;
+    int rc = 0;
+
+    if (lock(call, name) != 0) {
         return -1;
     }
 
@@ -160,12 +178,17 @@ static int find_snapshot(struct hai_call *call, char *name,
                                   call->container_id, all, &e)
         != 0)
     {
-        return hai_fail_runtime(call, &e);
+        rc = hai_fail_runtime(call, &e);
+    } else if ((*one = find(all, call->segment[5])) == NULL) {
+        rc = hai_fail(call, 404, "Snapshot not found");
     }
 
-    *one = find(all, call->segment[5]);
+    if (rc != 0) {
+        hai_runtime_snapshots_free(all);
+        hai_unlock(call->control->locks, name);
+    }
 
-    return *one != NULL ? 0 : hai_fail(call, 404, "Snapshot not found");
+    return rc;
 }
 
 /* --- operations ------------------------------------------------------------ */
@@ -331,36 +354,21 @@ static int create(struct hai_call *call, const char *container, json_t *extra) {
 }
 
 int hai_snapshots_create(struct hai_call *call) {
-    struct hai_container_read read;
     char name[HAI_NAME_MAX + 1];
     json_t *extra;
     int rc;
 
-    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
-        return -1;
-    }
-    hai_registry_read_free(&read);
-
-    if (need_runtime(call) != 0) {
+    if (lock(call, name) != 0) {
         return -1;
     }
 
     extra = json_object();
-    if (extra == NULL) {
-        return hai_fail_memory(call);
-    }
-
-    rc = read_body(call, extra);
-
-    if (rc == 0 && !hai_lock(call->control->locks, name, LOCK_MS)) {
-        call->retry_after = 2;
-        rc = hai_fail_code(call, 409, "SNAPSHOT_OPERATION_IN_PROGRESS", NULL,
-                           "Another operation on the container is under way");
-    } else if (rc == 0) {
+    rc = extra != NULL ? read_body(call, extra) : hai_fail_memory(call);
+    if (rc == 0) {
         rc = create(call, name, extra);
-        hai_unlock(call->control->locks, name);
     }
 
+    hai_unlock(call->control->locks, name);
     json_decref(extra);
 
     return rc;
@@ -375,16 +383,8 @@ int hai_snapshots_restore(struct hai_call *call) {
     json_t *extra;
     int rc;
 
-    if (find_snapshot(call, name, &all, &one) != 0) {
-        hai_runtime_snapshots_free(&all);
+    if (lock_snapshot(call, name, &all, &one) != 0) {
         return -1;
-    }
-
-    if (!hai_lock(call->control->locks, name, LOCK_MS)) {
-        hai_runtime_snapshots_free(&all);
-        call->retry_after = 2;
-        return hai_fail_code(call, 409, "SNAPSHOT_OPERATION_IN_PROGRESS", NULL,
-                             "Another operation on the container is under way");
     }
 
     rc = hai_runtime_snapshot_restore(call->control->runtime, name,
@@ -441,14 +441,14 @@ int hai_snapshots_alias(struct hai_call *call) {
                         ALIAS_MAX);
     }
 
-    if (find_snapshot(call, name, &all, &one) != 0) {
-        hai_runtime_snapshots_free(&all);
+    if (lock_snapshot(call, name, &all, &one) != 0) {
         return -1;
     }
 
     extra = read_extra(call->writer, call->container_id, one->name);
     json_object_set(extra, "alias", alias);
     rc = write_extra(call, one->name, extra);
+    hai_unlock(call->control->locks, name);
 
     if (rc == 0) {
         rc = hai_ok(call, 200, "Snapshot alias updated successfully",
@@ -474,20 +474,22 @@ int hai_snapshots_delete(struct hai_call *call) {
         return hai_fail(call, 404, "Snapshot not found");
     }
 
-    if (find_snapshot(call, name, &all, &one) != 0) {
-        hai_runtime_snapshots_free(&all);
+    if (lock_snapshot(call, name, &all, &one) != 0) {
         return -1;
     }
 
-    if (hai_runtime_snapshot_delete(call->control->runtime, name,
-                                    call->container_id, one->name, &e)
-        != 0)
-    {
+    rc = hai_runtime_snapshot_delete(call->control->runtime, name,
+                                     call->container_id, one->name, &e);
+    if (rc == 0) {
+        drop_extra(call->writer, call->container_id, one->name);
+    }
+
+    hai_unlock(call->control->locks, name);
+
+    if (rc != 0) {
         hai_runtime_snapshots_free(&all);
         return hai_fail_runtime(call, &e);
     }
-
-    drop_extra(call->writer, call->container_id, one->name);
 
     call->before = json_pack("{s:s}", "snapshot", one->name);
     rc = hai_ok(call, 200, "Snapshot deleted successfully",

@@ -107,6 +107,7 @@ static int read_hashes(struct hai_sync *s, redisReply **names, size_t n,
             .field = (const struct redisReply *const *) reply->element,
             .n = reply->elements,
         };
+        k->read.version = strtoull(text_of(&k->read, "version"), NULL, 10);
         r->n++;
 
         if (k->name == NULL) {
@@ -210,11 +211,13 @@ static bool same(const struct hai_container_read *read, const char *field,
     return strcmp(text_of(read, field), text) == 0;
 }
 
-/* An address that another one holds is nobody's: the rest is written. */
+/* An address that another one holds is nobody's: the rest is written.
+ * version: only over this one; 0: over any. */
 static enum hai_write_error write_it(struct hai_registry_writer *w,
                                      struct hai_container *c, bool create,
+                                     uint64_t version,
                                      struct hai_write_result *result) {
-    struct hai_write_options how = {.now_ms = wall_ms()};
+    struct hai_write_options how = {.now_ms = wall_ms(), .if_version = version};
     enum hai_write_error error;
 
     error = create ? hai_registry_create(w, c, &how, result)
@@ -259,28 +262,34 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
     fill(sync, &i, &c, more);
     c.name = name;
     c.ai = ai;
-    write_it(w, &c, false, result);
+    write_it(w, &c, false, 0, result);
     hai_instance_free(&i);
 
     return result->error;
 }
 
 static void say(struct hai_sync *s, const char *action, const char *name,
-                const char *detail) {
+                const char *id, bool ai_on, const char *detail) {
+    const struct hai_audit_note note = {
+        .who = s->who,
+        .action = action,
+        .container = name,
+        .container_id = id,
+        .detail = detail,
+        .ai_on = ai_on,
+    };
+
     hai_log(HAI_LOG_INFO, "%s: %s %s", name, action, detail);
-    hai_audit_own(s->control->audit, &s->writer, s->who, action, name, detail);
+    hai_audit_own(s->control->audit, &s->writer, &note);
 }
 
 /* --- one pass -------------------------------------------------------------- */
 
-static bool ours(const struct hai_sync *s, const struct known *k) {
-    return same(&k->read, "runtime", hai_runtime_name(s->control->runtime));
-}
-
 /* Entries that nothing stands behind any more. */
 static int drop_gone(struct hai_sync *s, struct known *k) {
     const char *status = text_of(&k->read, "status");
-    struct hai_write_options how = {.now_ms = wall_ms()};
+    struct hai_write_options how = {.now_ms = wall_ms(),
+                                    .if_version = k->read.version};
     struct hai_container failed = {
         .name = k->name, .status = "failed", .ai = HAI_AI_OFF};
     struct hai_write_result result;
@@ -294,7 +303,8 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
 
         if (hai_registry_update(&s->writer, &failed, &how, &result)
             == HAI_WRITE_OK) {
-            say(s, "container.failed", k->name, "the runtime never had it");
+            say(s, "container.failed", k->name, text_of(&k->read, "id"), false,
+                "the runtime never had it");
         }
         return result.error == HAI_WRITE_REDIS ? -1 : 0;
     }
@@ -305,10 +315,41 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
 
     if (hai_registry_delete(&s->writer, k->name, &how, &result) == HAI_WRITE_OK)
     {
-        say(s, "container.delete", k->name, "the runtime has it no more");
+        say(s, "container.delete", k->name, text_of(&k->read, "id"), false,
+            "the runtime has it no more");
     }
 
     return result.error == HAI_WRITE_REDIS ? -1 : 0;
+}
+
+static bool ours(const struct hai_sync *s, const struct known *k) {
+    return same(&k->read, "runtime", hai_runtime_name(s->control->runtime));
+}
+
+/* Is the instance of this name the container of the registry?  It was found
+ * under it, or the API has made it for this entry. */
+static bool is_it(const struct hai_sync *s, const struct known *k,
+                  const struct hai_instance *i) {
+    return ours(s, k)
+           || (*i->hoody_id != '\0' && same(&k->read, "id", i->hoody_id));
+}
+
+/* What is deleted for good has to be what was read: the name may be another
+ * one's by now. */
+static bool is_still(struct hai_sync *s, const struct known *k) {
+    struct hai_container_read now;
+    struct hai_write_result result;
+    bool still;
+
+    if (hai_registry_read(&s->writer, k->name, &now, &result) != HAI_WRITE_OK) {
+        return false;
+    }
+
+    still = now.exists && now.version == k->read.version
+            && strcmp(text_of(&now, "id"), text_of(&k->read, "id")) == 0;
+    hai_registry_read_free(&now);
+
+    return still;
 }
 
 /* First of all what has to be taken away: state, and addresses that another
@@ -316,13 +357,18 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
 static int take_away(struct hai_sync *s, struct known *k,
                      const struct hai_instance *i) {
     struct hai_container_field more[3];
-    struct hai_write_options how = {.now_ms = wall_ms()};
+    struct hai_write_options how = {.now_ms = wall_ms(),
+                                    .if_version = k->read.version};
     struct hai_container now, c = {.name = k->name};
     struct hai_write_result result;
     struct hai_runtime_error e;
 
     if (same(&k->read, "status", "deleting")) {
         /* somebody died in the middle of it */
+        if (!is_still(s, k)) {
+            return 0;
+        }
+
         if (hai_runtime_delete(s->control->runtime, k->name, &e) != 0
             && e.kind != HAI_RUNTIME_NOT_FOUND)
         {
@@ -349,7 +395,9 @@ static int take_away(struct hai_sync *s, struct known *k,
         return 0;
     }
 
-    hai_registry_update(&s->writer, &c, &how, &result);
+    if (hai_registry_update(&s->writer, &c, &how, &result) == HAI_WRITE_OK) {
+        k->read.version = result.version;
+    }
 
     return result.error == HAI_WRITE_REDIS ? -1 : 0;
 }
@@ -379,9 +427,11 @@ static int give(struct hai_sync *s, struct known *k,
         return 0;
     }
 
-    if (write_it(&s->writer, &c, false, &result) == HAI_WRITE_OK) {
-        say(s, "container.update", k->name, c.status);
-    } else {
+    if (write_it(&s->writer, &c, false, k->read.version, &result)
+        == HAI_WRITE_OK) {
+        say(s, "container.update", k->name, text_of(&k->read, "id"), false,
+            c.status);
+    } else if (result.error != HAI_WRITE_CONFLICT) {
         hai_log(HAI_LOG_ERROR, "%s: %s", k->name, result.text);
     }
 
@@ -425,8 +475,19 @@ static int create(struct hai_sync *s, const struct hai_instance *i) {
     c.tags = *i->tags != '\0' ? i->tags : NULL;
     c.ai = i->ai == 1 ? HAI_AI_ON : HAI_AI_OFF;
 
-    if (write_it(&s->writer, &c, true, &result) == HAI_WRITE_OK) {
-        say(s, "container.create", i->name,
+    write_it(&s->writer, &c, true, 0, &result);
+    if (result.error == HAI_WRITE_TAKEN && strcmp(result.field, "id") == 0
+        && random_id(id))
+    {
+        /* a label says what it wants; then neither is the rest believed */
+        c.id = id;
+        c.project_id = NULL;
+        c.ai = HAI_AI_OFF;
+        write_it(&s->writer, &c, true, 0, &result);
+    }
+
+    if (result.error == HAI_WRITE_OK) {
+        say(s, "container.create", i->name, c.id, c.ai == HAI_AI_ON,
             c.ai == HAI_AI_ON ? "found, AI on by its label" : "found, AI off");
     } else if (result.error != HAI_WRITE_EXISTS) {
         hai_log(HAI_LOG_ERROR, "%s: %s", i->name, result.text);
@@ -478,14 +539,18 @@ static int apply(struct hai_sync *s, struct registry *r,
     for (i = 0; i < r->n; i++) {
         struct known *k = &r->item[i];
         const struct hai_instance *one = instance_find(all, k->name);
+        bool creating = same(&k->read, "status", "creating");
 
-        if (one != NULL && !ours(s, k) && !same(&k->read, "status", "creating"))
-        {
-            foreign(s, k->name);
-            continue;
+        if (one != NULL && !is_it(s, k, one)) {
+            /* of the same name only: nothing of it is the entry's */
+            if (!creating) {
+                foreign(s, k->name);
+                continue;
+            }
+            one = NULL;
         }
 
-        if (one == NULL && !ours(s, k) && !same(&k->read, "status", "creating")
+        if (one == NULL && !ours(s, k) && !creating
             && !same(&k->read, "status", "deleting"))
         {
             continue;
@@ -500,11 +565,10 @@ static int apply(struct hai_sync *s, struct registry *r,
     for (i = 0; i < all->n; i++) {
         struct known *k = known_find(r, all->item[i].name);
 
-        if (k != NULL && !ours(s, k) && !same(&k->read, "status", "creating")) {
-            continue;
-        }
-
-        if (k != NULL && same(&k->read, "status", "deleting")) {
+        if (k != NULL
+            && (!is_it(s, k, &all->item[i])
+                || same(&k->read, "status", "deleting")))
+        {
             continue;
         }
 

@@ -2,12 +2,8 @@
 
 #include "clock.h"
 
-#include <stdio.h>
-#include <string.h>
 #include <sys/random.h>
 #include <time.h>
-
-#define LAST_YEAR_MS 253402300799999 /* of 9999 */
 
 static uint64_t milliseconds(clockid_t id) {
     struct timespec t = {0, 0};
@@ -31,20 +27,4 @@ uint64_t hai_random(void) {
         n = milliseconds(CLOCK_MONOTONIC) * 6364136223846793005u;
     }
     return n;
-}
-
-void hai_iso(uint64_t ms, char out[HAI_ISO_SIZE]) {
-    struct tm tm;
-    time_t seconds;
-    size_t n;
-
-    if (ms > LAST_YEAR_MS) {
-        ms = LAST_YEAR_MS;
-    }
-    seconds = (time_t) (ms / 1000);
-
-    memset(&tm, 0, sizeof(tm));
-    gmtime_r(&seconds, &tm);
-    n = strftime(out, HAI_ISO_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, HAI_ISO_SIZE - n, ".%03uZ", (unsigned) (ms % 1000));
 }

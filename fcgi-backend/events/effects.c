@@ -10,6 +10,8 @@
 
 #include "clock.h"
 
+#include "lib/time_text.h"
+
 #define TOOLS_MAX 16   /* names of an entry `request` */
 #define MODEL_MAX 1024 /* longer fields are none of the gateway's */
 
@@ -133,10 +135,10 @@ static int make_line(struct hai_effects *e, const struct hai_entry *entry,
                      const char *const *fields) {
     static const char *const type[] = {"type", NULL};
     json_t *object = json_object();
-    char ts[HAI_ISO_SIZE];
+    char ts[HAI_TIME_SIZE];
     char *text = NULL, *line;
 
-    hai_iso(hai_entry_time(entry), ts);
+    hai_time_text((int64_t) hai_entry_time(entry), ts);
 
     if (object != NULL
         && json_object_set_new(object, "ts", json_string(ts)) == 0

@@ -99,14 +99,16 @@ static int apply_argument(struct parser *p, size_t i, const char *value) {
         return wrong == NULL ? 0 : complain(p, option->name, wrong);
 
     case HAI_OPT_STRING:
-        if (*value == '\0') {
+    case HAI_OPT_TEXT:
+        if (*value == '\0' && option->type == HAI_OPT_STRING) {
             return complain(p, option->name, "an empty value");
         }
         *(const char **) option->value = value;
         return 0;
 
     case HAI_OPT_LIST:
-        if (*value == '\0') {
+    case HAI_OPT_TEXTS:
+        if (*value == '\0' && option->type == HAI_OPT_LIST) {
             return complain(p, option->name, "an empty value");
         }
         if (!p->given[i]) {
@@ -167,6 +169,7 @@ static int apply_member(struct parser *p, const struct hai_option *option,
         return wrong == NULL ? 0 : complain_file(p, at, option->name, wrong);
 
     case HAI_OPT_STRING:
+    case HAI_OPT_TEXT:
         if (json_string_length(value) == 0) {
             return complain_file(p, at, option->name,
                                  "a string is wanted, not empty");
@@ -175,6 +178,7 @@ static int apply_member(struct parser *p, const struct hai_option *option,
         return 0;
 
     case HAI_OPT_LIST:
+    case HAI_OPT_TEXTS:
         return apply_list(p, option, at, value);
     }
     return -1;

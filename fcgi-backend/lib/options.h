@@ -12,10 +12,12 @@
 #include <stddef.h>
 
 enum hai_option_type {
-    HAI_OPT_STRING, /* const char * */
+    HAI_OPT_STRING, /* const char *, not empty */
+    HAI_OPT_TEXT,   /* const char *, perhaps "" */
     HAI_OPT_NUMBER, /* long, with min and max */
     HAI_OPT_FLAG,   /* bool; takes no value */
-    HAI_OPT_LIST    /* struct hai_option_list; may repeat */
+    HAI_OPT_LIST,   /* struct hai_option_list; may repeat, none is empty */
+    HAI_OPT_TEXTS   /* the same, perhaps "" */
 };
 
 struct hai_option_list {

@@ -156,6 +156,38 @@ for my $operation (qw(stop start pause resume restart force-stop start)) {
 }
 
 
+# who may use AI, since when, and when it was last used
+
+{
+    my ($start) = map { $_->{json}{data}{created_at} }
+        $c->call('GET', "/containers/$id");
+    my $ai = sub { envelope_ok($c->call('GET', '/audit/ai'), 200, 'who has AI')
+        ->{containers} };
+    my $used;
+
+    is($s->chat_ask->{status}, 200, 'a request');
+    ok(wait_for { $used = $ai->()->[0]{last_used_at} }, 'is known');
+
+    my $one = $ai->()->[0];
+
+    is($one->{name}, 'dev-env', 'who');
+    cmp_ok($one->{ai_since}, 'gt', $start, 'since it was switched on again');
+    cmp_ok($used, 'gt', $one->{ai_since}, 'used after that');
+    is($s->chat_ask->{status}, 200, 'another request');
+    ok(wait_for { $ai->()->[0]{last_used_at} gt $used }, 'is the last one');
+
+    $c->call('PATCH', "/containers/$id", json => { ai => JSON::PP::false });
+    is_deeply($ai->(), [], 'nobody');
+
+    # written by somebody else: nobody knows when
+    $s->enable('dev-env');
+    is($ai->()->[0]{ai_since}, undef, 'not since what was said before');
+    $c->call('PATCH', "/containers/$id", json => { ai => JSON::PP::false });
+    $c->call('PATCH', "/containers/$id", json => { ai => JSON::PP::true });
+    is(wait_for { $s->chat_ask->{status} == 200 }, 1, 'on again');
+}
+
+
 # what is not right
 
 # addresses, numbers and control characters are more than a schema can say
@@ -296,6 +328,9 @@ create(name => sprintf('list-%02d', $_), project => $other,
         ['GET', '/audit', undef,
             nobody => 401, wrong => 401, read => 200, write => 200,
             mine => 200, look => 200],
+        ['GET', '/audit/ai', undef,
+            nobody => 401, wrong => 401, read => 200, write => 200,
+            mine => 200, look => 200],
         ['GET', '/ai/models', undef,
             nobody => 401, wrong => 401, read => 200, write => 200,
             mine => 200, look => 200],
@@ -314,6 +349,9 @@ create(name => sprintf('list-%02d', $_), project => $other,
     is_deeply([map { $_->{name} } @{ $c->call('GET', '/containers',
         token => $look)->{json}{data}{containers} }], ['dev-env'],
         'a list has what may be read');
+    is_deeply([map { $_->{name} } @{ $c->call('GET', '/audit/ai',
+        token => $look)->{json}{data}{containers} }], ['dev-env'],
+        'so has who may use AI');
     is(scalar(grep { ($_->{project_id} // '') ne $project }
         @{ $c->call('GET', '/audit?limit=1000', token => $look)
         ->{json}{data}{entries} }), 0, 'so has the audit');

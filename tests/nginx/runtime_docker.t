@@ -88,6 +88,8 @@ my $one = &until('labelled', sub { $_ && @{$_->{addresses}} });
 ok($one, 'a new one is found');
 ok($one->{ai}, 'its label says that AI is on');
 is_deeply($one->{tags}, ['prod', 'eu'], 'and its tags');
+like($c->call('GET', '/audit/ai')->{json}{data}{containers}[0]{ai_since},
+    qr/^\d{4}-.*Z\z/, 'the audit knows since when');
 is(wait_for { says($labelled, 'labelled') eq '200' }, 1, 'it may');
 is(says($labelled, 'keep'), 401, 'not as another');
 
@@ -173,11 +175,31 @@ unlike($podman->run('inspect', 'freelancer'), qr/\Q$_\E/, 'no key in it')
 is(wait_for { says($box, 'freelancer') eq '200' }, 1, 'it talks to a model');
 is(says($id, 'freelancer'), 401, 'a neighbour with its token does not');
 
+# the lines of the platform's documentation, with the command
+sub command {
+    my ($line) = @_;
+    my $program = HoodyAI::Control::program($s, 'hoody-ai');
+    my $out = `$program $line --api $c->{socket} -o json`;
+
+    is($?, 0, "hoody-ai $line");
+
+    return eval { decode_json($out) };
+}
+
+my $snapshot = command(qq(snapshots create -c $data->{id} --alias )
+    . '"before-ai-generation"');
+
+is($c->call('POST', "/containers/$data->{id}/snapshots",
+    json => { alias => 'two', expiry => 0 })->{status}, 400, 'no days');
+is($snapshot->{expires_at}, undef, 'it does not end by itself');
+is($c->call('DELETE', "/containers/$data->{id}/snapshots/$snapshot->{name}")
+    ->{status}, 200, 'it is thrown away');
+
 $answer = $c->call('POST', "/containers/$data->{id}/snapshots",
     json => { alias => 'before-ai-generation', expiry => 1 });
 is($answer->{status}, 200, 'a snapshot');
 
-my $snapshot = $answer->{json}{data}{snapshot};
+$snapshot = $answer->{json}{data}{snapshot};
 
 like($snapshot->{name}, qr/^snap-\d{8}-\d{6}\z/, 'its name');
 is($snapshot->{alias}, 'before-ai-generation', 'its alias');
@@ -190,10 +212,10 @@ is($c->call('PATCH', "/containers/$data->{id}/snapshots/$snapshot->{name}"
     . '/alias', json => { alias => 'good' })->{json}{data}{snapshot}{alias},
     'good', 'another alias');
 
-$answer = $c->call('PATCH',
-    "/containers/$data->{id}/snapshots/$snapshot->{name}");
-is($answer->{status}, 200, 'restored');
-like($answer->{json}{data}{snapshot}{last_used_at}, qr/^\d{4}-/, 'when');
+like(command(qq(snapshots restore -c $data->{id} --name "$snapshot->{name}"))
+    ->{last_used_at}, qr/^\d{4}-/, 'restored, and when');
+is($c->call('PATCH', "/containers/$data->{id}/snapshots/no-such")->{status},
+    404, 'not one that is not there');
 
 my $again = $podman->run(qw(inspect -f {{.Id}} freelancer));
 
@@ -227,6 +249,7 @@ is($c->call('PUT', "/containers/$data->{id}/snapshots/$snapshot->{name}")
 
 is($c->call('DELETE', "/containers/$data->{id}")->{status}, 200, 'deleted');
 is($podman->run(qw(inspect renamed-1)), undef, 'by the runtime too');
+unlike($podman->run('images'), qr/hoody-/, 'and the images that were made');
 is($c->call('GET', "/containers/$data->{id}")->{status}, 404, 'nothing is left');
 
 
@@ -241,6 +264,127 @@ is($c->call('POST', "/projects/$project/containers", json => {
 is(find('bad-image')->{status}, 'failed', 'is said of it');
 ok(!find('bad-image')->{ai}, 'and it may not');
 
+
+# what may not be: a token of one project against the others' containers
+
+my $secret = $c->call('POST', "/containers/$keep->{id}/snapshots")
+    ->{json}{data}{snapshot}{name};
+my $thief = 'b' x 24;
+my $token = $c->token("write:$thief");
+my $short = substr $id, 0, 12;
+my $n = 0;
+my $image = $podman->run(qw(images --no-trunc -q --filter),
+    "label=hoody.snapshot.of=$keep->{id}") =~ s/^sha256://r;
+
+sub steal {
+    my ($method, $path, %option) = @_;
+
+    return $c->call($method, $path, token => $token, %option)->{status};
+}
+
+sub make {
+    my ($name, $of) = @_;
+
+    return steal('POST', "/projects/$thief/containers", json => {
+        name => $name, container_image => $of });
+}
+
+ok($secret && length $image == 64, 'a snapshot to be stolen');
+is(make('thief-1' . $n++, $_), 404, "it is no image: $_")
+    for "hoody-snapshot:$keep->{id}-$secret",
+    "localhost/hoody-snapshot:$keep->{id}-$secret", $image,
+    substr($image, 0, 12), "sha256:$image";
+
+# the runtime takes the beginning of an id for a name
+is(make($short, 'localhost/nothing:1'), 404, 'a name like an id');
+
+my $fake = find($short);
+
+is($fake->{status}, 'failed', 'it has failed');
+is(steal('POST', "/containers/$fake->{id}/$_"), 404, "$_: nothing to act on")
+    for qw(stop force-stop restart pause);
+is(steal('POST', "/containers/$fake->{id}/snapshots"), 404, 'nor to copy');
+is(steal('DELETE', "/containers/$fake->{id}"), 200, 'the entry goes');
+is($podman->run('inspect', '-f', '{{.State.Status}}', 'keep'), 'running',
+    'the other one still runs');
+
+# an entry that waits for a container of its name
+is(make('wanted-1', 'localhost/nothing:1'), 404, 'an entry without container');
+$fake = find('wanted-1');
+$podman->run(qw(run -d --name wanted-1 --network gwt localhost/agent:1 sleep));
+is(steal('POST', "/containers/$fake->{id}/stop"), 409,
+    'which somebody else makes');
+is(steal('POST', "/containers/$fake->{id}/snapshots"), 409, 'is theirs');
+is(steal('DELETE', "/containers/$fake->{id}"), 409, 'not to be deleted');
+is($podman->run('inspect', '-f', '{{.State.Status}}', 'wanted-1'), 'running',
+    'and runs');
+is(find('wanted-1')->{status}, 'failed', 'the entry has nothing of it');
+$podman->run(qw(rm -f -t0 wanted-1));
+is(steal('DELETE', "/containers/$fake->{id}"), 200, 'then it can go');
+
+# addresses are what the runtime says
+is(make('thief-2', 'localhost/agent:1'), 201, 'one of their own');
+$fake = find('thief-2');
+
+for my $field ([addresses => ['10.97.0.1']], [cgroup => '/'],
+    [mac => '02:00:00:00:00:01'], [host_interface => 'eth0'])
+{
+    is(steal('PATCH', "/containers/$fake->{id}",
+        json => { $field->[0] => $field->[1] }), 400, "$field->[0]: refused");
+}
+
+is(steal('POST', "/projects/$thief/containers", json => { name => 'thief-3',
+    container_image => 'localhost/agent:1', addresses => ['10.97.0.77'] }), 400,
+    'to make one too');
+
+# what an image says of itself, and whose id it would like to be
+$podman->run('commit', '--change', 'LABEL hoody.ai=true', '--change',
+    "LABEL hoody.project=$project", 'keep', 'localhost/label:1');
+$podman->run(qw(run -d --name byimage --network gwt localhost/label:1 sleep));
+$one = &until('byimage', sub { $_ });
+is($podman->run('inspect', '-f', '{{index .Config.Labels "hoody.ai"}}',
+    'byimage'), 'true', 'an image\'s label is the container\'s too');
+ok($one && !$one->{ai}, 'and gives nothing');
+is($one->{project_id}, undef, 'and no project');
+$podman->run('run', '-d', '--name', 'byid', '--network', 'gwt', '--label',
+    "hoody.id=$keep->{id}", '--label', 'hoody.ai=true', 'localhost/agent:1',
+    'sleep');
+$one = &until('byid', sub { $_ });
+ok($one && !$one->{ai}, 'another one\'s id gives nothing');
+isnt($one->{id}, $keep->{id}, 'and is not had');
+is($c->call('GET', "/containers/$keep->{id}")->{json}{data}{name}, 'keep',
+    'whose it stays');
+
+# what a call was making when it died
+is(make('late-1', 'localhost/nothing:1'), 404, 'made by halves');
+my $late = find('late-1');
+$podman->run('run', '-d', '--name', 'late-1', '--network', 'gwt', '--label',
+    "hoody.id=$late->{id}", '--label', 'hoody.ai=true', 'localhost/agent:1',
+    'sleep');
+$one = &until('late-1', sub { $_ && $_->{status} eq 'running' });
+is($one && $one->{id}, $late->{id}, 'what has the entry\'s id is taken over');
+ok(!$one->{ai}, 'without AI');
+is(steal('DELETE', "/containers/$late->{id}"), 200, 'and is its owner\'s');
+is($podman->run(qw(inspect late-1)), undef, 'to the end');
+
+# with its container a snapshot goes
+is(steal('POST', "/containers/$fake->{id}/snapshots"), 200, 'a snapshot');
+is(steal('DELETE', "/containers/$fake->{id}"), 200, 'its container goes');
+is($podman->run('images', '-q', '--filter',
+    "label=hoody.snapshot.of=$fake->{id}"), '', 'it too');
+
+# the runtime hangs: access can be taken away all the same
+$c->call('PATCH', "/containers/$keep->{id}", json => { ai => JSON::PP::true });
+is(wait_for { says($id, 'keep') eq '200' }, 1, 'it may');
+kill 'STOP', $s->pid('podman');
+
+is($c->call('PATCH', "/containers/$keep->{id}",
+    json => { ai => JSON::PP::false })->{status}, 200, 'AI off');
+is(wait_for { says($id, 'keep') eq '403' }, 1, 'it may not');
+kill 'CONT', $s->pid('podman');
+ok(&until('keep', sub { $_ && $_->{status} eq 'running' }), 'back again');
+
+
 # what was not needed so far
 
 is($c->call('GET', '/containers')->{status}, 200, 'all');
@@ -248,6 +392,7 @@ is($c->call('GET', "/projects/$project/containers")->{status}, 200,
     'a project\'s');
 is($c->call('GET', '/audit')->{status}, 200, 'the audit');
 is($c->call('GET', '/ai/models')->{status}, 200, 'models');
+is($c->call('GET', '/audit/ai')->{status}, 200, 'who may use AI');
 is($c->call('PUT', "/containers/$keep->{id}", json => { comment => 'x' })
     ->{status}, 200, 'changed');
 is($c->call('POST', "/containers/$keep->{id}/$_")->{status}, 200, $_)

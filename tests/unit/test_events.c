@@ -415,19 +415,6 @@ static void test_number(void **state) {
     assert_int_equal(hai_number(of("9999999999999999"), &n), -1);
 }
 
-static void test_iso(void **state) {
-    char out[HAI_ISO_SIZE];
-
-    (void) state;
-
-    hai_iso(0, out);
-    assert_string_equal(out, "1970-01-01T00:00:00.000Z");
-    hai_iso(1709210096007, out);
-    assert_string_equal(out, "2024-02-29T12:34:56.007Z");
-    hai_iso(UINT64_MAX, out);
-    assert_string_equal(out, "9999-12-31T23:59:59.999Z");
-}
-
 /* An entry from a reply as Redis sends it. */
 static redisReply *reply_of(const char *text) {
     redisReader *reader = redisReaderCreate();
@@ -586,9 +573,8 @@ int main(void) {
         cmocka_unit_test(test_outcomes), cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_sign),     cmocka_unit_test(test_secret_file),
         cmocka_unit_test(test_url),      cmocka_unit_test(test_text),
-        cmocka_unit_test(test_number),   cmocka_unit_test(test_iso),
-        cmocka_unit_test(test_entry),    cmocka_unit_test(test_args),
-        cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_number),   cmocka_unit_test(test_entry),
+        cmocka_unit_test(test_args),     cmocka_unit_test(test_audit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

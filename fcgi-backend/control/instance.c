@@ -1,0 +1,92 @@
+/*
+ * Before an operation touches the runtime: the container is nobody else's
+ * meanwhile, and the runtime's instance of its name is really it.  See
+ * handlers.h.
+ */
+
+#include "handlers.h"
+#include "locks.h"
+#include "runtime.h"
+
+#include <hai_identity.h>
+#include <stdio.h>
+#include <string.h>
+
+static int busy(struct hai_call *call, const char *code) {
+    call->retry_after = 2;
+
+    return hai_fail_code(call, 409, code, NULL,
+                         "Another operation on the container is under way");
+}
+
+int hai_lock_container(struct hai_call *call, const char *code, char *name,
+                       struct hai_container_read *read) {
+    struct hai_lock_table *locks = call->control->locks;
+    char was[HAI_NAME_MAX + 1];
+
+    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, was, read) != 0) {
+        return -1;
+    }
+
+    hai_registry_read_free(read);
+
+    if (!hai_lock(locks, was, HAI_LOCK_MS)) {
+        return busy(call, code);
+    }
+
+    /* while this one waited, another one may have got the name */
+    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, read) != 0) {
+        hai_unlock(locks, was);
+        return -1;
+    }
+
+    if (strcmp(name, was) != 0) {
+        hai_registry_read_free(read);
+        hai_unlock(locks, was);
+        return busy(call, code);
+    }
+
+    return 0;
+}
+
+int hai_find_instance(struct hai_call *call, const char *name,
+                      const struct hai_container_read *read, bool *there) {
+    struct hai_runtime *rt = call->control->runtime;
+    const char *runtime = hai_registry_read_field(read, "runtime", NULL);
+    struct hai_runtime_error e;
+    struct hai_instance one;
+    bool own;
+
+    /* the connector has found it under this name */
+    *there = true;
+    if (runtime != NULL && strcmp(runtime, hai_runtime_name(rt)) == 0) {
+        return 0;
+    }
+
+    if (hai_runtime_get(rt, name, &one, &e) != 0) {
+        *there = false;
+        return e.kind == HAI_RUNTIME_NOT_FOUND
+                       || e.kind == HAI_RUNTIME_UNSUPPORTED
+                   ? 0
+                   : hai_fail_runtime(call, &e);
+    }
+
+    own = strcmp(one.hoody_id, call->container_id) == 0;
+    hai_instance_free(&one);
+
+    return own ? 0
+               : hai_fail(call, 409,
+                          "The runtime's instance of this name is another "
+                          "container");
+}
+
+int hai_need_instance(struct hai_call *call, const char *name,
+                      const struct hai_container_read *read) {
+    bool there;
+
+    if (hai_find_instance(call, name, read, &there) != 0) {
+        return -1;
+    }
+
+    return there ? 0 : hai_fail(call, 404, "The runtime has no such container");
+}
