@@ -87,8 +87,8 @@ BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 
 .PHONY: all setup build module programs run test test-unit test-t \
-    test-system test-asan test-valgrind test-hup test-build test-fuzz bench fuzz lint \
-    install uninstall dist clean help
+    test-system test-asan test-valgrind test-hup test-build test-fuzz \
+    test-images bench fuzz lint install uninstall dist clean help
 
 all: build
 
@@ -193,6 +193,10 @@ test-build:
 test-fuzz:
 	@util/test fuzz
 
+# docker/: minutes, and packages of their own ("util/setup images")
+test-images: programs
+	@util/test images
+
 # rewrites bench/RESULTS.md; BENCH_TIME=500 BENCH_ROUNDS=3 for a quick look
 bench:
 	@util/setup bench
@@ -237,7 +241,8 @@ help:
 	    'make test-hup       t/ with reloads instead of restarts' \
 	    'make test-build     clang, nginx 1.26.3, static' \
 	    'make test-fuzz      every fuzzer for a few seconds' \
-	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
+	    'make test-images    build and run what is in docker/' \
+    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
 	    'make bench          benchmarks' \
 	    'make lint           style and static checks' \
 	    'make install        DESTDIR=, PREFIX=/usr/local; and uninstall' \
