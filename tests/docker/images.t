@@ -184,9 +184,20 @@ system("bash $docker/init.sh") == 0 or die "init.sh\n";
 
 my $began = time;
 
-ok(compose('up', '-d', '--no-build'), 'the stack starts');
-ok(wait_for(sub { says('demo') eq '200' }, 90),
-    'the demo container may use AI') or show_why();
+sub starts {
+    my ($what, @words) = @_;
+
+    # without it there is nothing to look at
+    return if ok(compose(@words, 'up', '-d', '--no-build'), "starts: $what")
+        && ok(wait_for(sub { says('demo') eq '200' }, 90),
+            'the demo container may use AI');
+
+    show_why();
+    $podman->end;
+    BAIL_OUT("$what does not work");
+}
+
+starts('the stack');
 diag(sprintf 'the stack took %d s', time - $began);
 
 
@@ -412,10 +423,7 @@ is(says('demo'), 401, 'deleted: nobody');
 
 ok(compose('down', '-v', '-t', '5'), 'the stack ends');
 system("bash $docker/init.sh --rootless") == 0 or die "init.sh\n";
-ok(compose(['compose.rootless.yaml'], 'up', '-d', '--no-build'),
-    'the stack starts without root');
-ok(wait_for(sub { says('demo') eq '200' }, 90), 'it works')
-    or show_why();
+starts('without root', ['compose.rootless.yaml']);
 
 {
     my @all = processes('gateway');

@@ -26,13 +26,17 @@ sub new {
     my ($class, $s, $what, %option) = @_;
 
     my $w = $s->dir;
-    my $store = "/run/hai-podman-$$-" . int time;
+    # what is kept knows its folder for the time of a run: always the same one
+    my $store = $option{root} ? '/run/hai-podman'
+                              : "/run/hai-podman-$$-" . int time;
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
         owner => $$ }, $class;
 
     # What podman and runc keep outside of their root: addresses that are in
     # use, locks, states.  Mounts are this test's own.
-    for my $folder (qw(/run/containers /run/libpod /run/runc /dev/shm)) {
+    for my $folder (qw(/run/containers /run/libpod /run/runc /dev/shm),
+        $option{root} ? $store : ())
+    {
         system('mkdir', '-p', $folder) == 0
             && system('mount', '-t', 'tmpfs', '-o', 'mode=1777', 'none',
                 $folder) == 0 or die "$folder cannot be hidden\n";
