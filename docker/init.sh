@@ -1,7 +1,7 @@
 #!/bin/bash
 #
 # Makes what the services of compose.yaml are trusted with: passwords for Redis
-# and its ACL file, and for the demonstration a key, an authority and a
+# and its ACL file, a token for the control API, and for the demonstration a key, an authority and a
 # certificate.
 #
 #   docker/init.sh [--rootless] [<folder>]      default: docker/state
@@ -37,7 +37,17 @@ for user in gateway engine events control; do
     fi
 done
 
-# Redis is told hashes only
+# the control API, as well as Redis, is told hashes only
+if [ ! -s "$state/operator.token" ]; then
+    printf 'hdy_%s\n' "$(openssl rand -base64 32 | tr '+/' '-_' | tr -d '=')" \
+        >"$state/operator.token"
+fi
+
+hash=$(tr -d '\n' <"$state/operator.token" | sha256sum | cut -d ' ' -f 1)
+printf '{"tokens": [{"id": "tok-operator", "sha256": "%s", "name": "%s",
+  "scopes": ["write"], "created_at": "%s", "expires_at": null}], "uids": []}\n' \
+    "$hash" operator "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" >"$state/tokens.json"
+
 cp ../redis-schema/acl/default.acl "$state/redis.acl.new"
 for user in gateway engine events control; do
     hash=$(tr -d '\n' <"$state/$user.password" | sha256sum | cut -d ' ' -f 1)
@@ -82,6 +92,7 @@ own() {
 
 own "$gateway" gateway.password openai.key
 own 10001 engine.password events.password control.password \
+    operator.token tokens.json \
     provider.key provider.crt provider.tls
 own 10002 redis.acl
 chmod 0444 "$state/ca.pem"

@@ -8,12 +8,14 @@
 
 set -eu
 
-api=/run/hoody-ai/control/control.sock
+api="--api /run/hoody-ai/control/control.sock
+    --token-file /run/secrets/operator.token"
 name=$1 address=$2
 shift 2
 
+# shellcheck disable=SC2086  # words
 tries=0
-until found=$(hoody-ai containers list --api $api -o name 2>&1); do
+until found=$(hoody-ai containers list $api -o name 2>&1); do
     tries=$((tries + 1))
     if [ $tries -gt 60 ]; then
         printf 'register: %s\n' "$found" >&2
@@ -27,5 +29,5 @@ if printf '%s\n' "$found" | grep -qxF -- "$name"; then
     exit 0
 fi
 
-exec hoody-ai containers create --api $api --name "$name" \
+exec hoody-ai containers create $api --name "$name" \
     --address "$address" "$@"

@@ -145,8 +145,10 @@ sub connects {
 sub control {
     my ($group, $command, @words) = @_;
 
-    return inside('control', ['-u', '0:10000'], 'hoody-ai', $group, $command,
-        '--api', '/run/hoody-ai/control/control.sock', @words);
+    chomp(my $token = slurp("$docker/state/operator.token"));
+
+    return inside('control', ['-e', "HOODY_TOKEN=$token"], 'hoody-ai', $group,
+        $command, '--api', '/run/hoody-ai/control/control.sock', @words);
 }
 
 # [uid, effective capabilities, no_new_privs, name] of each process
@@ -312,6 +314,12 @@ for my $service (sort(keys %is), 'gateway') {
 }
 
 
+# a container that has the socket is nobody without a token, root or not
+ok(!defined inside('control', ['-u', '0:10000'], 'hoody-ai', 'containers',
+    'list', '--api', '/run/hoody-ai/control/control.sock'),
+    'root of a container is not root of the control API');
+
+
 # health
 
 ok(defined $podman->run('healthcheck', 'run', name($_)), "$_ is healthy")
@@ -376,12 +384,12 @@ is(says('demo'), 401, 'deleted: nobody');
 {
     my @secret = map { slurp("$docker/state/$_") =~ s/\s+\z//r }
         qw(gateway.password engine.password events.password control.password
-           openai.key);
+           operator.token openai.key);
     my $pattern = join '|', map { quotemeta } @secret;
     my $list = "$tree/patterns";
     my $store = "$images/store";
 
-    is(scalar(grep { length > 40 } @secret), 5, 'there are keys');
+    is(scalar(grep { length > 40 } @secret), 6, 'there are keys');
 
     for my $service (sort(keys %is), 'gateway', 'register') {
         unlike(`@{$podman->{command}} inspect @{[name($service)]} 2>&1`,
