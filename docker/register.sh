@@ -8,14 +8,20 @@
 
 set -eu
 
-api="--api /run/hoody-ai/control/control.sock
-    --token-file /run/secrets/operator.token"
+# containers <command> [<argument>...]
+containers() {
+    command=$1
+    shift
+
+    hoody-ai containers "$command" --api /run/hoody-ai/control/control.sock \
+        --token-file /run/secrets/operator.token "$@"
+}
+
 name=$1 address=$2
 shift 2
 
-# shellcheck disable=SC2086  # words
 tries=0
-until found=$(hoody-ai containers list $api -o name 2>&1); do
+until found=$(containers list -o name 2>&1); do
     tries=$((tries + 1))
     if [ $tries -gt 60 ]; then
         printf 'register: %s\n' "$found" >&2
@@ -29,5 +35,4 @@ if printf '%s\n' "$found" | grep -qxF -- "$name"; then
     exit 0
 fi
 
-exec hoody-ai containers create $api --name "$name" \
-    --address "$address" "$@"
+containers create --name "$name" --address "$address" "$@"

@@ -81,6 +81,10 @@ HoodyAI::Net->enter($what, @needs, { pids => 1 });
 
 my $podman = HoodyAI::Podman->new($s, $what, root => "$images/store");
 my $tree = $s->{secrets};
+
+# of a run that was broken off
+$podman->run('volume', 'prune', '-f');
+
 my $docker = "$tree/docker";
 
 system("mkdir -p $docker $tree/redis-schema && cd '" . $s->root . "'"
