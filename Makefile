@@ -89,7 +89,7 @@ BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 .PHONY: all setup build module programs run test test-unit test-t \
     test-system test-asan test-valgrind test-hup test-build test-fuzz \
-    model soak soak-asan bench fuzz lint \
+    test-images model soak soak-asan bench fuzz lint \
     install uninstall dist clean help
 
 all: build
@@ -207,6 +207,10 @@ soak: build
 soak-asan: build
 	@util/soak asan
 
+# docker/: minutes, and packages of their own ("util/setup images")
+test-images: programs
+	@util/test images
+
 # rewrites bench/RESULTS.md; BENCH_TIME=500 BENCH_ROUNDS=3 for a quick look
 bench:
 	@util/setup bench
@@ -251,6 +255,7 @@ help:
 	    'make test-hup       t/ with reloads instead of restarts' \
 	    'make test-build     clang, nginx 1.26.3, static' \
 	    'make test-fuzz      every fuzzer for a few seconds' \
+	    'make test-images    build and run what is in docker/' \
 	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
 	    'make model          random changes and faults, MODEL_TIME=300 seconds' \
 	    'make soak           mixed load, SOAK_TIME=600 seconds; and soak-asan' \

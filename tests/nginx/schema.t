@@ -314,5 +314,32 @@ $s->cmd('HSET', $key, 'host_interface', 'veth1', 'addresses', '192.0.2.7');
 }
 
 
+# what was written in one step is there after a crash: Redis reads its log as
+# the default user, who is off but must have all rights for it
+
+{
+    be('control');
+    $s->cmd('MULTI');
+    $s->cmd('SREM', $s->rkey('ai:enabled'), 'dev-env');
+    $s->cmd('HSET', $key, 'comment', 'in one step');
+    is(scalar @{$s->cmd('EXEC')}, 2, 'two changes in one step');
+
+    $s->stop('redis', 'KILL');
+    $s->spawn('redis', ['/usr/bin/env', 'redis-server', "$dir/redis.conf"]);
+    be('control');
+    ok(wait_for(sub { eval { $s->cmd('PING') } }), 'Redis is started again');
+    is($s->cmd('HGET', $key, 'comment'), 'in one step', 'both are there');
+    is($s->cmd('SISMEMBER', $s->rkey('ai:enabled'), 'dev-env'), 0,
+        'what was switched off stays off');
+    unlike(slurp("$s->{dir}/redis.out.log"), qr/CRITICAL/,
+        'nothing of the log was refused');
+
+    be(undef);
+    is(refused('AUTH', 'default', ''), 'WRONGPASS',
+        'the default user cannot be had');
+    is(refused('AUTH', ''), 'WRONGPASS', 'nor without a name');
+}
+
+
 be('admin');
 $s->finish;

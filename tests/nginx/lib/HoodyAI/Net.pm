@@ -36,15 +36,7 @@ sub enter {
     return system('ip', 'link', 'set', 'lo', 'up') == 0
         || die "no loopback\n" if $ENV{HAI_OWN_NET};
 
-    for my $program ('ip', 'unshare', @needs) {
-        next if grep { -x "$_/$program" } split(/:/, $ENV{PATH}),
-            '/usr/sbin', '/sbin';
-        $class->skip_file($what, "there is no $program here");
-    }
-
-    $class->skip_file($what, 'network namespaces need root') if $> != 0;
-    $class->skip_file($what, 'network namespaces cannot be made here')
-        if system('unshare -n true 2>/dev/null') != 0;
+    $class->needs($what, @needs);
 
     $ENV{PATH} .= ':/usr/sbin:/sbin';
     $ENV{HAI_OWN_NET} = 1;
@@ -57,6 +49,22 @@ sub enter {
     exec 'unshare', '-n', $option{pids} ? ('-p', '-f', '--mount-proc',
         '--kill-child', $^X, '-e', $init, '--') : (), $^X, $0, @ARGV
         or die "unshare: $!\n";
+}
+
+
+# Skips the file where one of the programs is missing, or namespaces are.
+sub needs {
+    my ($class, $what, @needs) = @_;
+
+    for my $program ('ip', 'unshare', @needs) {
+        next if grep { -x "$_/$program" } split(/:/, $ENV{PATH}),
+            '/usr/sbin', '/sbin';
+        $class->skip_file($what, "there is no $program here");
+    }
+
+    $class->skip_file($what, 'network namespaces need root') if $> != 0;
+    $class->skip_file($what, 'network namespaces cannot be made here')
+        if system('unshare -n true 2>/dev/null') != 0;
 }
 
 

@@ -9,7 +9,9 @@ package HoodyAI::Podman;
 #     my $socket = $podman->service;              # its API
 #     $podman->agent($id, 'unix', $sock, 'name'); # what the agent says in there
 #
-# Skips the file, by name, where podman cannot run a container.
+# Skips the file, by name, where podman cannot run a container.  With
+# root => folder that is where images and containers are, and stay; there is no
+# agent then.
 
 use strict;
 use warnings;
@@ -21,20 +23,20 @@ use HoodyAI::System qw(slurp spew wait_for);
 
 
 sub new {
-    my ($class, $s, $what) = @_;
+    my ($class, $s, $what, %option) = @_;
 
     my $w = $s->dir;
-    my $store = "/run/hai-podman-$$-" . int time;
+    # what is kept knows its folder for the time of a run: always the same one
+    my $store = $option{root} ? '/run/hai-podman'
+                              : "/run/hai-podman-$$-" . int time;
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
         owner => $$ }, $class;
 
-    mkdir "$w/image";
-    system('cc', '-static', '-O2', '-o', "$w/image/agent",
-        $s->root . '/tests/nginx/agent/agent.c') == 0 or BAIL_OUT('the agent');
-
     # What podman and runc keep outside of their root: addresses that are in
     # use, locks, states.  Mounts are this test's own.
-    for my $folder (qw(/run/containers /run/libpod /run/runc /dev/shm)) {
+    for my $folder (qw(/run/containers /run/libpod /run/runc /dev/shm),
+        $option{root} ? $store : ())
+    {
         system('mkdir', '-p', $folder) == 0
             && system('mount', '-t', 'tmpfs', '-o', 'mode=1777', 'none',
                 $folder) == 0 or die "$folder cannot be hidden\n";
@@ -56,8 +58,14 @@ END
     $ENV{CONTAINERS_CONF} = "$store/containers.conf";
 
     # short: there are sockets in it
-    $self->{command} = ['podman', '--root', "$store/root", '--runroot',
-        "$store/run", '--network-config-dir', "$store/nets"];
+    $self->{command} = ['podman', '--root', $option{root} // "$store/root",
+        '--runroot', "$store/run", '--network-config-dir', "$store/nets"];
+
+    return $self if $option{root};
+
+    mkdir "$w/image";
+    system('cc', '-static', '-O2', '-o', "$w/image/agent",
+        $s->root . '/tests/nginx/agent/agent.c') == 0 or BAIL_OUT('the agent');
 
     my $command = join ' ', @{$self->{command}};
 
