@@ -27,7 +27,8 @@ my %id = (good => 'a' x 64, evil => 'b' x 64);
 sub inspected {
     my ($name, %label) = @_;
 
-    return encode_json({ Id => $id{$name}, Name => "/$name", Image => 'sha256:1',
+    return encode_json({ Id => $id{$name}, Name => "/$name",
+        Image => 'sha256:1',
         Config => { Image => 'x', Labels => \%label },
         State => { Status => 'running', Pid => 0 },
         HostConfig => { NetworkMode => 'bridge' },
@@ -95,7 +96,8 @@ END { kill 'KILL', $pid if $pid }
 $s->redis;
 $s->provider;
 says('/v1.41/images/sha256%3A1/json', '{"Config":{"Labels":null}}');
-says("/v1.41/containers/$id{good}/json", inspected('good', 'hoody.ai' => 'true'));
+says("/v1.41/containers/$id{good}/json",
+    inspected('good', 'hoody.ai' => 'true'));
 list('good');
 
 my $c = HoodyAI::Control->new($s, args => ['--runtime', "docker=$socket"]);
@@ -155,6 +157,10 @@ list('good', 'evil');
 says("/v1.41/containers/$id{evil}/json", '{"message":"x"}', 500);
 stays('one with an error');
 is(find('evil')->{status}, 'failed', 'which has failed');
+list('good');
+pass();
+is(find('evil'), undef, 'and goes when it is gone');
+list('good', 'evil');
 
 says("/v1.41/containers/$id{evil}/json", '[]');
 stays('one that is a list');
