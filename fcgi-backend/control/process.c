@@ -84,6 +84,7 @@ static bool parse_mac(const char *text, unsigned char mac[6]) {
     unsigned b[6];
     int end = 0;
 
+    /* %2x cannot be out of range.  NOLINTNEXTLINE(cert-err34-c) */
     if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3],
                &b[4], &b[5], &end)
             != 6
