@@ -112,7 +112,7 @@ sub find {
 }
 
 # until the connector has begun to look once more, and ended that
-sub pass {
+sub look_again {
     for (1, 2) {
         my $n = slurp($lists) || 0;
 
@@ -125,7 +125,7 @@ sub pass {
 sub stays {
     my ($name) = @_;
 
-    pass();
+    look_again();
 
     my $one = find('good');
 
@@ -158,7 +158,7 @@ says("/v1.41/containers/$id{evil}/json", '{"message":"x"}', 500);
 stays('one with an error');
 is(find('evil')->{status}, 'failed', 'which has failed');
 list('good');
-pass();
+look_again();
 is(find('evil'), undef, 'and goes when it is gone');
 list('good', 'evil');
 
@@ -179,12 +179,12 @@ is_deeply(find('evil')->{addresses}, [], 'is not had twice');
 # the name of another one
 says("/v1.41/containers/$id{evil}/json", inspected('evil')
     =~ s{"/evil"}{"/good"}r);
-pass();
+look_again();
 is($c->call('GET', '/health')->{status}, 200, 'a name twice ends nothing');
 
 # empty it may be
 list();
-pass();
+look_again();
 is(find('good'), undef, 'what is really gone is gone');
 
 is($c->stop, 0, 'it ends');
