@@ -335,12 +335,16 @@ static char *cell(const json_t *value) {
             len += json_string_length(item) + 1;
         }
         text = calloc(1, len + 1);
+        len = 0;
         json_array_foreach(value, i, item) {
             if (text != NULL && json_is_string(item)) {
-                if (i > 0) {
-                    strcat(text, " ");
+                size_t n = json_string_length(item);
+
+                if (len > 0) {
+                    text[len++] = ' ';
                 }
-                strcat(text, json_string_value(item));
+                memcpy(text + len, json_string_value(item), n);
+                len += n;
             }
         }
         return text;

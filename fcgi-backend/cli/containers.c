@@ -61,7 +61,7 @@ static json_t *read_all(const struct hai_api *api, const struct filter *f,
         json_t *data, *list;
 
         if (f->project != NULL) {
-            strcpy(path, "/projects/");
+            snprintf(path, sizeof(path), "/projects/");
             if (!hai_api_escape(path, sizeof(path), f->project)) {
                 *status = usage("containers list", "--project: too long");
                 break;
@@ -383,7 +383,7 @@ int hai_cli_containers_create(int argc, char **argv) {
         json_decref(body);
         return usage("containers create", "--project: too long");
     }
-    strcat(path, "/containers");
+    snprintf(path + strlen(path), sizeof(path) - strlen(path), "/containers");
 
     data = hai_api_call(&api, "containers create", "POST", path, body, &status);
 

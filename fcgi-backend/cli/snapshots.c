@@ -101,7 +101,7 @@ static bool path_of(const struct wanted *w, const char *command, char *path,
     snprintf(path, PATH_SIZE, "/containers/%s/snapshots", id);
 
     if (w->name != NULL) {
-        strcat(path, "/");
+        snprintf(path + strlen(path), PATH_SIZE - strlen(path), "/");
         if (!hai_api_escape(path, PATH_SIZE, w->name)) {
             *status = usage(command, "--name: too long");
             return false;
@@ -279,9 +279,9 @@ int hai_cli_audit_log(int argc, char **argv) {
         return HAI_CLI_USAGE;
     }
 
-    snprintf(path, sizeof(path), "/audit?limit=%ld", limit);
+    snprintf(path, sizeof(path), "/audit?limit=%ld%s", limit,
+             container != NULL ? "&container=" : "");
     if (container != NULL) {
-        strcat(path, "&container=");
         if (!hai_api_escape(path, sizeof(path), container)) {
             return usage("audit log", "--container: too long");
         }

@@ -92,7 +92,7 @@ int hai_audit_log_reopen(struct hai_audit_log *log, char *error, size_t size) {
 
 static void write_line(struct hai_audit_log *log, const char *text) {
     size_t len = strlen(text);
-    char *line = malloc(len + 1);
+    char *line = malloc(len + 2);
     ssize_t n;
 
     if (log->fd < 0 || line == NULL) {
@@ -100,8 +100,7 @@ static void write_line(struct hai_audit_log *log, const char *text) {
         return;
     }
 
-    memcpy(line, text, len);
-    line[len] = '\n';
+    snprintf(line, len + 2, "%s\n", text);
 
     pthread_mutex_lock(&log->lock);
     n = write(log->fd, line, len + 1);

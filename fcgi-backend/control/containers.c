@@ -408,6 +408,7 @@ static int read_list(struct hai_call *call, const struct list_query *q,
 
 static json_t *page_of(const struct list *list, const struct list_query *q) {
     size_t first = (size_t) (q->page - 1) * (size_t) q->limit;
+    json_int_t limit = q->limit > 0 ? q->limit : 1;
     json_t *array = json_array();
 
     for (size_t i = first; i < list->n && i < first + (size_t) q->limit; i++) {
@@ -422,8 +423,7 @@ static json_t *page_of(const struct list *list, const struct list_query *q) {
     return json_pack("{s:o,s:{s:I,s:i,s:i,s:I}}", "containers", array,
                      "pagination", "total", (json_int_t) list->n, "page",
                      (int) q->page, "limit", (int) q->limit, "totalPages",
-                     (json_int_t) (list->n + (size_t) q->limit - 1)
-                         / (json_int_t) q->limit);
+                     ((json_int_t) list->n + limit - 1) / limit);
 }
 
 static int answer_list(struct hai_call *call, const char *project) {
@@ -643,7 +643,8 @@ int hai_containers_create(struct hai_call *call) {
     }
 
     if (change.name == NULL) {
-        memcpy(random, "c-", 2);
+        random[0] = 'c';
+        random[1] = '-';
         change.name = random;
     }
 

@@ -150,14 +150,16 @@ static int request(struct state *s, const char *method, const char *path,
 
 static bool container_path(char *path, size_t size, const char *name,
                            const char *rest) {
+    size_t len;
+
     snprintf(path, size, API "/containers/");
-    if (!hai_http_escape(path, size, name)
-        || strlen(path) + strlen(rest) >= size) {
+    if (!hai_http_escape(path, size, name)) {
         return false;
     }
-    strcat(path, rest);
 
-    return true;
+    len = strlen(path);
+
+    return (size_t) snprintf(path + len, size - len, "%s", rest) < size - len;
 }
 
 static int on_id(struct state *s, const char *method, const char *id,
@@ -236,7 +238,7 @@ static int image_labels(struct state *s, const char *image, json_t **labels,
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID,
                                 "too long a name of an image");
     }
-    strcat(path, "/json");
+    snprintf(path + strlen(path), sizeof(path) - strlen(path), "/json");
 
     if (request(s, "GET", path, NULL, LOOK_MS, &inspected, e) != 0) {
         return -1;
@@ -1012,7 +1014,8 @@ static int tag_restored(struct state *s, const char *tag,
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    strcat(path, "/tag?repo=" RESTORED);
+    snprintf(path + strlen(path), sizeof(path) - strlen(path),
+             "/tag?repo=" RESTORED);
     if (!add_query(path, sizeof(path), "tag", tag)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }

@@ -195,7 +195,7 @@ static int on_instance(struct state *s, const char *method, const char *name,
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
-    strcat(path, rest);
+    snprintf(path + strlen(path), sizeof(path) - strlen(path), "%s", rest);
     if (last != NULL && !hai_http_escape(path, sizeof(path), last)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }

@@ -170,6 +170,8 @@ static int lock_snapshot(struct hai_call *call, char *name,
     struct hai_runtime_error e;
     int rc = 0;
 
+    *one = NULL;
+
     if (lock(call, name) != 0) {
         return -1;
     }
@@ -178,9 +180,11 @@ static int lock_snapshot(struct hai_call *call, char *name,
                                   call->container_id, all, &e)
         != 0)
     {
-        rc = hai_fail_runtime(call, &e);
+        hai_fail_runtime(call, &e);
+        rc = -1;
     } else if ((*one = find(all, call->segment[5])) == NULL) {
-        rc = hai_fail(call, 404, "Snapshot not found");
+        hai_fail(call, 404, "Snapshot not found");
+        rc = -1;
     }
 
     if (rc != 0) {

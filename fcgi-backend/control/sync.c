@@ -285,6 +285,10 @@ static void say(struct hai_sync *s, const char *action, const char *name,
 
 /* --- one pass -------------------------------------------------------------- */
 
+static bool ours(const struct hai_sync *s, const struct known *k) {
+    return same(&k->read, "runtime", hai_runtime_name(s->control->runtime));
+}
+
 /* Entries that nothing stands behind any more. */
 static int drop_gone(struct hai_sync *s, struct known *k) {
     const char *status = text_of(&k->read, "status");
@@ -309,7 +313,8 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
         return result.error == HAI_WRITE_REDIS ? -1 : 0;
     }
 
-    if (strcmp(status, "failed") == 0) {
+    /* what a call has failed to make is its caller's to look at */
+    if (strcmp(status, "failed") == 0 && !ours(s, k)) {
         return 0;
     }
 
@@ -320,10 +325,6 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
     }
 
     return result.error == HAI_WRITE_REDIS ? -1 : 0;
-}
-
-static bool ours(const struct hai_sync *s, const struct known *k) {
-    return same(&k->read, "runtime", hai_runtime_name(s->control->runtime));
 }
 
 /* Is the instance of this name the container of the registry?  It was found

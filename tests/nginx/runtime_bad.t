@@ -27,7 +27,8 @@ my %id = (good => 'a' x 64, evil => 'b' x 64);
 sub inspected {
     my ($name, %label) = @_;
 
-    return encode_json({ Id => $id{$name}, Name => "/$name", Image => 'sha256:1',
+    return encode_json({ Id => $id{$name}, Name => "/$name",
+        Image => 'sha256:1',
         Config => { Image => 'x', Labels => \%label },
         State => { Status => 'running', Pid => 0 },
         HostConfig => { NetworkMode => 'bridge' },
@@ -95,7 +96,8 @@ END { kill 'KILL', $pid if $pid }
 $s->redis;
 $s->provider;
 says('/v1.41/images/sha256%3A1/json', '{"Config":{"Labels":null}}');
-says("/v1.41/containers/$id{good}/json", inspected('good', 'hoody.ai' => 'true'));
+says("/v1.41/containers/$id{good}/json",
+    inspected('good', 'hoody.ai' => 'true'));
 list('good');
 
 my $c = HoodyAI::Control->new($s, args => ['--runtime', "docker=$socket"]);
@@ -110,7 +112,7 @@ sub find {
 }
 
 # until the connector has begun to look once more, and ended that
-sub pass {
+sub look_again {
     for (1, 2) {
         my $n = slurp($lists) || 0;
 
@@ -123,7 +125,7 @@ sub pass {
 sub stays {
     my ($name) = @_;
 
-    pass();
+    look_again();
 
     my $one = find('good');
 
@@ -155,6 +157,10 @@ list('good', 'evil');
 says("/v1.41/containers/$id{evil}/json", '{"message":"x"}', 500);
 stays('one with an error');
 is(find('evil')->{status}, 'failed', 'which has failed');
+list('good');
+look_again();
+is(find('evil'), undef, 'and goes when it is gone');
+list('good', 'evil');
 
 says("/v1.41/containers/$id{evil}/json", '[]');
 stays('one that is a list');
@@ -173,12 +179,12 @@ is_deeply(find('evil')->{addresses}, [], 'is not had twice');
 # the name of another one
 says("/v1.41/containers/$id{evil}/json", inspected('evil')
     =~ s{"/evil"}{"/good"}r);
-pass();
+look_again();
 is($c->call('GET', '/health')->{status}, 200, 'a name twice ends nothing');
 
 # empty it may be
 list();
-pass();
+look_again();
 is(find('good'), undef, 'what is really gone is gone');
 
 is($c->stop, 0, 'it ends');

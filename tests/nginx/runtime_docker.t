@@ -355,6 +355,29 @@ isnt($one->{id}, $keep->{id}, 'and is not had');
 is($c->call('GET', "/containers/$keep->{id}")->{json}{data}{name}, 'keep',
     'whose it stays');
 
+# an interface in there with the same MAC, and numbers of the host's
+{
+    my ($pid) = $podman->run(qw(inspect -f {{.State.Pid}} keep));
+    my $byid = &until('byid', sub { $_ && $_->{host_interface} });
+    my ($index) = `ip -o link show dev $byid->{host_interface}` =~ /^(\d+):/;
+    my $inside = sub { system("nsenter -t $pid -n ip $_[0] 2>/dev/null")
+        == 0 };
+
+    ok($inside->("link add link eth0 name liar address $keep->{mac} type"
+        . ' macvlan'), 'a liar');
+    # the number of a third one's peer, in that one's namespace
+    my ($third) = $podman->run(qw(inspect -f {{.State.Pid}} byid));
+
+    ok($inside->("link add liar2 address $keep->{mac} type veth peer name"
+        . " liar3 index $index netns $third"), 'and another');
+    kill 'HUP', $c->pid;
+    sleep 1;
+    is(find('keep')->{host_interface}, $keep->{host_interface},
+        'is not believed');
+    $inside->('link del liar');
+    $inside->('link del liar2');
+}
+
 # what a call was making when it died
 is(make('late-1', 'localhost/nothing:1'), 404, 'made by halves');
 my $late = find('late-1');
