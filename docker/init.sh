@@ -1,8 +1,8 @@
 #!/bin/bash
 #
 # Makes what the services of compose.yaml are trusted with: passwords for Redis
-# and its ACL file, a token for the control API, and for the demonstration a key, an authority and a
-# certificate.
+# and its ACL file, a token for the control API, and for the demonstration a
+# key, an authority and a certificate.
 #
 #   docker/init.sh [--rootless] [<folder>]      default: docker/state
 #
@@ -45,7 +45,8 @@ fi
 
 hash=$(tr -d '\n' <"$state/operator.token" | sha256sum | cut -d ' ' -f 1)
 printf '{"tokens": [{"id": "tok-operator", "sha256": "%s", "name": "%s",
-  "scopes": ["write"], "created_at": "%s", "expires_at": null}], "uids": []}\n' \
+  "scopes": ["write"], "created_at": "%s", "expires_at": null}],
+  "uids": []}\n' \
     "$hash" operator "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" >"$state/tokens.json"
 
 cp ../redis-schema/acl/default.acl "$state/redis.acl.new"

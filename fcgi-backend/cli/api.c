@@ -4,6 +4,7 @@
 
 #include "cli.h"
 
+#include "lib/text.h"
 #include "lib/file.h"
 
 #include <curl/curl.h>
@@ -85,24 +86,6 @@ static char *find_token(const struct hai_api *api, const char *command,
     text[strcspn(text, "\r\n")] = '\0';
 
     return text;
-}
-
-bool hai_api_escape(char *path, size_t size, const char *text) {
-    size_t at = strlen(path);
-
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char) *text;
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-                     || (c >= '0' && c <= '9') || strchr("-_.~", c) != NULL;
-
-        if (size - at < 4) {
-            return false;
-        }
-        at +=
-            (size_t) snprintf(path + at, size - at, plain ? "%c" : "%%%02X", c);
-    }
-
-    return true;
 }
 
 static bool is_url(const char *where) {
@@ -261,7 +244,7 @@ bool hai_api_container(const struct hai_api *api, const char *command,
         return true;
     }
 
-    if (!hai_api_escape(path, sizeof(path), which)) {
+    if (!hai_text_escape(path, sizeof(path), which)) {
         complain(command, "\"%s\" is too long for a name", which);
         *status = HAI_CLI_USAGE;
         return false;

@@ -72,9 +72,6 @@ json_t *hai_api_call(const struct hai_api *api, const char *command,
 bool hai_api_container(const struct hai_api *api, const char *command,
                        const char *which, char id[25], int *status);
 
-/* Adds text to a path, escaped; false when it does not fit. */
-bool hai_api_escape(char *path, size_t size, const char *text);
-
 /* Is the format one of those?  After a message if not. */
 bool hai_api_format(const struct hai_api *api, const char *command);
 

@@ -3,6 +3,8 @@
 #include "api.h"
 #include "cli.h"
 
+#include "lib/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +49,7 @@ static bool add(char *path, const char *name, const char *value) {
 
     snprintf(path + len, PATH_SIZE - len, "&%s=", name);
 
-    return hai_api_escape(path, PATH_SIZE, value);
+    return hai_text_escape(path, PATH_SIZE, value);
 }
 
 /* All pages as one list. */
@@ -62,7 +64,7 @@ static json_t *read_all(const struct hai_api *api, const struct filter *f,
 
         if (f->project != NULL) {
             snprintf(path, sizeof(path), "/projects/");
-            if (!hai_api_escape(path, sizeof(path), f->project)) {
+            if (!hai_text_escape(path, sizeof(path), f->project)) {
                 *status = usage("containers list", "--project: too long");
                 break;
             }
@@ -377,8 +379,9 @@ int hai_cli_containers_create(int argc, char **argv) {
         return HAI_CLI_USAGE;
     }
 
-    if (!hai_api_escape(path, sizeof(path) - 16,
-                        project != NULL ? project : "000000000000000000000000"))
+    if (!hai_text_escape(path, sizeof(path),
+                         project != NULL ? project : "000000000000000000000000")
+        || !hai_text_add(path, sizeof(path), "/containers"))
     {
         json_decref(body);
         return usage("containers create", "--project: too long");

@@ -3,6 +3,8 @@
 #include "api.h"
 #include "cli.h"
 
+#include "lib/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,7 +104,7 @@ static bool path_of(const struct wanted *w, const char *command, char *path,
 
     if (w->name != NULL) {
         snprintf(path + strlen(path), PATH_SIZE - strlen(path), "/");
-        if (!hai_api_escape(path, PATH_SIZE, w->name)) {
+        if (!hai_text_escape(path, PATH_SIZE, w->name)) {
             *status = usage(command, "--name: too long");
             return false;
         }
@@ -282,7 +284,7 @@ int hai_cli_audit_log(int argc, char **argv) {
     snprintf(path, sizeof(path), "/audit?limit=%ld%s", limit,
              container != NULL ? "&container=" : "");
     if (container != NULL) {
-        if (!hai_api_escape(path, sizeof(path), container)) {
+        if (!hai_text_escape(path, sizeof(path), container)) {
             return usage("audit log", "--container: too long");
         }
     }

@@ -114,26 +114,6 @@ done:
     return status;
 }
 
-bool hai_http_escape(char *out, size_t size, const char *text) {
-    size_t at = strlen(out);
-
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char) *text;
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
-                     || (c >= '0' && c <= '9')
-                     || (c != '\0' && strchr("-_.~", c) != NULL);
-
-        if (size - at < 4) {
-            return false;
-        }
-
-        at +=
-            (size_t) snprintf(out + at, size - at, plain ? "%c" : "%%%02X", c);
-    }
-
-    return true;
-}
-
 int hai_http_fail(long status, const json_t *reply, const char *member,
                   struct hai_runtime_error *e) {
     const char *why = json_string_value(json_object_get(reply, member));

@@ -19,10 +19,6 @@ long hai_http(const char *socket, const char *method, const char *path,
               const json_t *body, long timeout_ms, json_t **reply,
               struct hai_runtime_error *e);
 
-/* Adds text to a path with everything escaped that is not a plain letter,
- * digit, "-", "_", "." or "~"; false when it does not fit. */
-bool hai_http_escape(char *out, size_t size, const char *text);
-
 /* What follows from a status that is not wanted: fills in *e with the member
  * of the reply that says why; -1. */
 int hai_http_fail(long status, const json_t *reply, const char *member,

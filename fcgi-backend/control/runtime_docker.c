@@ -23,6 +23,8 @@
 #include "process.h"
 #include "runtime.h"
 
+#include "lib/text.h"
+
 #include <ctype.h>
 #include <hai_identity.h>
 #include <stdio.h>
@@ -153,7 +155,7 @@ static bool container_path(char *path, size_t size, const char *name,
     size_t len;
 
     snprintf(path, size, API "/containers/");
-    if (!hai_http_escape(path, size, name)) {
+    if (!hai_text_escape(path, size, name)) {
         return false;
     }
 
@@ -234,7 +236,7 @@ static int image_labels(struct state *s, const char *image, json_t **labels,
 
     *labels = NULL;
 
-    if (!hai_http_escape(path, sizeof(path) - sizeof("/json"), image)) {
+    if (!hai_text_escape(path, sizeof(path) - sizeof("/json"), image)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID,
                                 "too long a name of an image");
     }
@@ -648,7 +650,7 @@ static int start_new(struct state *s, const char *name, const json_t *body,
     char path[PATH_SIZE] = API "/containers/create?name=";
     struct hai_runtime_error ignored;
 
-    if (!hai_http_escape(path, sizeof(path), name)) {
+    if (!hai_text_escape(path, sizeof(path), name)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
@@ -726,7 +728,7 @@ static void drop_image(struct state *s, const char *image) {
     char path[PATH_SIZE] = API "/images/";
     struct hai_runtime_error ignored;
 
-    if (is_restored(image) && hai_http_escape(path, sizeof(path), image)) {
+    if (is_restored(image) && hai_text_escape(path, sizeof(path), image)) {
         request(s, "DELETE", path, NULL, CHANGE_MS, NULL, &ignored);
     }
 }
@@ -755,7 +757,7 @@ static int dk_rename(void *state, const char *name, const char *new_name,
                      struct hai_runtime_error *e) {
     char rest[PATH_SIZE] = "/rename?name=";
 
-    if (!hai_http_escape(rest, sizeof(rest), new_name)) {
+    if (!hai_text_escape(rest, sizeof(rest), new_name)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
@@ -820,7 +822,7 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
 
     snprintf(filter, sizeof(filter),
              "{\"label\":[\"hoody.snapshot.of=%.24s\"]}", id);
-    if (!hai_http_escape(path, sizeof(path), filter)) {
+    if (!hai_text_escape(path, sizeof(path), filter)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long an id");
     }
 
@@ -877,7 +879,7 @@ static bool add_query(char *path, size_t size, const char *name,
     int n = snprintf(path + len, size - len, "&%s=", name);
 
     return n > 0 && (size_t) n < size - len
-           && hai_http_escape(path, size, value);
+           && hai_text_escape(path, size, value);
 }
 
 static int dk_snapshot_create(void *state, const char *name, const char *id,
@@ -928,7 +930,7 @@ static int dk_snapshot_delete(void *state, const char *name, const char *id,
 
     if (!image_of(image + strlen(image), sizeof(image) - strlen(image), id,
                   snapshot)
-        || !hai_http_escape(path, sizeof(path), image))
+        || !hai_text_escape(path, sizeof(path), image))
     {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
@@ -1008,7 +1010,7 @@ static int tag_restored(struct state *s, const char *tag,
                         struct hai_runtime_error *e) {
     char path[PATH_SIZE] = API "/images/" REPO "%3A";
 
-    if (!hai_http_escape(path, sizeof(path), tag)
+    if (!hai_text_escape(path, sizeof(path), tag)
         || strlen(path) + sizeof("/tag?repo=" RESTORED) >= sizeof(path))
     {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");

@@ -13,6 +13,7 @@
 #include "runtime.h"
 #include "websocket.h"
 
+#include "lib/text.h"
 #include "lib/time_text.h"
 
 #include <stdio.h>
@@ -189,14 +190,14 @@ static int on_instance(struct state *s, const char *method, const char *name,
                        json_t **reply, struct hai_runtime_error *e) {
     char path[PATH_SIZE] = INSTANCES "/";
 
-    if (!hai_http_escape(path, sizeof(path), name)
+    if (!hai_text_escape(path, sizeof(path), name)
         || strlen(path) + strlen(rest) >= sizeof(path))
     {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
     snprintf(path + strlen(path), sizeof(path) - strlen(path), "%s", rest);
-    if (last != NULL && !hai_http_escape(path, sizeof(path), last)) {
+    if (last != NULL && !hai_text_escape(path, sizeof(path), last)) {
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long a name");
     }
 
