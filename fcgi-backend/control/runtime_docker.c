@@ -196,6 +196,8 @@ static const char *name_of(const json_t *inspected) {
 /* The container that has this name, and not one whose id begins so. */
 static int inspect(struct state *s, const char *name, json_t **inspected,
                    struct hai_runtime_error *e) {
+    *inspected = NULL;
+
     if (on_id(s, "GET", name, "/json", NULL, LOOK_MS, inspected, e) != 0) {
         return -1;
     }
@@ -214,7 +216,7 @@ static int inspect(struct state *s, const char *name, json_t **inspected,
 static int on_container(struct state *s, const char *method, const char *name,
                         const char *rest, long timeout_ms,
                         struct hai_runtime_error *e) {
-    json_t *inspected;
+    json_t *inspected = NULL;
     int rc;
 
     if (inspect(s, name, &inspected, e) != 0) {
@@ -232,7 +234,7 @@ static int on_container(struct state *s, const char *method, const char *name,
 static int image_labels(struct state *s, const char *image, json_t **labels,
                         struct hai_runtime_error *e) {
     char path[PATH_SIZE] = API "/images/";
-    json_t *inspected;
+    json_t *inspected = NULL;
 
     *labels = NULL;
 
@@ -465,7 +467,7 @@ static int read_instance(struct state *s, const json_t *inspected,
 static int dk_get(void *state, const char *name, struct hai_instance *one,
                   struct hai_runtime_error *e) {
     struct image image = {0};
-    json_t *inspected;
+    json_t *inspected = NULL;
     int rc;
 
     if (inspect(state, name, &inspected, e) != 0) {
@@ -520,7 +522,7 @@ static int broken(const json_t *item, struct hai_instance *one,
 /* One of the list. */
 static int look(struct state *s, const json_t *item, struct image *image,
                 struct hai_instance *one, struct hai_runtime_error *e) {
-    json_t *inspected;
+    json_t *inspected = NULL;
     int rc;
 
     if (on_id(s, "GET", text_at(item, "Id"), "/json", NULL, LOOK_MS, &inspected,
@@ -580,7 +582,7 @@ static void take_back(struct state *s, struct hai_instances *all) {
 static int dk_list(void *state, struct hai_instances *all,
                    struct hai_runtime_error *e) {
     struct image image = {0};
-    json_t *list, *item;
+    json_t *list = NULL, *item;
     size_t i;
     int rc = 0;
 
@@ -800,7 +802,7 @@ static bool has_tag(const json_t *image, const char *id, const char *snapshot) {
         const char *text = json_string_value(item);
         size_t len = text != NULL ? strlen(text) : 0;
 
-        if (len >= n && strcmp(text + len - n, tag) == 0
+        if (text != NULL && len >= n && strcmp(text + len - n, tag) == 0
             && (len == n || text[len - n - 1] == '/'))
         {
             return true;
@@ -815,7 +817,7 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
                             struct hai_runtime_error *e) {
     char path[PATH_SIZE] = API "/images/json?filters=";
     char filter[128];
-    json_t *list, *item;
+    json_t *list = NULL, *item;
     size_t i;
 
     (void) name;
@@ -1062,7 +1064,7 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
                                struct hai_runtime_error *e) {
     struct state *s = state;
     char tag[160], image[192], *old;
-    json_t *inspected, *body;
+    json_t *inspected = NULL, *body;
     int rc;
 
     if (!image_of(tag, sizeof(tag), id, snapshot)) {
@@ -1100,7 +1102,9 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
 
 /* --- events ---------------------------------------------------------------- */
 
-static size_t on_event(char *data, size_t one, size_t n, void *to) {
+/* curl_write_callback has no const */
+static size_t on_event(char *data, /* NOLINT(readability-non-const-parameter) */
+                       size_t one, size_t n, void *to) {
     struct state *s = to;
 
     (void) data;

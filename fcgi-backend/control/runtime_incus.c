@@ -336,7 +336,7 @@ static int read_instance(const json_t *instance, struct hai_instance *one,
 
 static int in_get(void *state, const char *name, struct hai_instance *one,
                   struct hai_runtime_error *e) {
-    json_t *reply;
+    json_t *reply = NULL;
     int rc;
 
     if (on_instance(state, "GET", name, "?recursion=1", NULL, NULL, &reply, e)
@@ -352,7 +352,7 @@ static int in_get(void *state, const char *name, struct hai_instance *one,
 
 static int in_list(void *state, struct hai_instances *all,
                    struct hai_runtime_error *e) {
-    json_t *reply, *list, *item;
+    json_t *reply = NULL, *list, *item;
     size_t i;
     int rc = 0;
 
@@ -499,7 +499,7 @@ static int in_act(void *state, const char *name, enum hai_runtime_action action,
 static int in_snapshot_list(void *state, const char *name, const char *id,
                             struct hai_runtime_snapshots *all,
                             struct hai_runtime_error *e) {
-    json_t *reply, *list, *item;
+    json_t *reply = NULL, *list, *item;
     size_t i;
 
     (void) id;

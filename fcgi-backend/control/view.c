@@ -462,7 +462,7 @@ static int parse_field(struct hai_call *call, const struct field *f,
         break;
     }
 
-    if (rc != 0 || f->who == IGNORED) {
+    if (rc != 0 || text == NULL || f->who == IGNORED) {
         return rc;
     }
 

@@ -628,8 +628,8 @@ int hai_tokens_create(const char *path, const char *name,
         }
     }
 
-    memcpy(token, HAI_TOKEN_PREFIX, sizeof(HAI_TOKEN_PREFIX) - 1);
-    memcpy(id, "tok-", 4);
+    memcpy(token, HAI_TOKEN_PREFIX, sizeof(HAI_TOKEN_PREFIX));
+    memcpy(id, "tok-", sizeof("tok-"));
     if (!random_text(token + sizeof(HAI_TOKEN_PREFIX) - 1,
                      HAI_TOKEN_LEN - sizeof(HAI_TOKEN_PREFIX) + 1)
         || !random_text(id + 4, 12))
