@@ -386,7 +386,6 @@ int hai_cli_containers_create(int argc, char **argv) {
         json_decref(body);
         return usage("containers create", "--project: too long");
     }
-    snprintf(path + strlen(path), sizeof(path) - strlen(path), "/containers");
 
     data = hai_api_call(&api, "containers create", "POST", path, body, &status);
 

@@ -120,7 +120,8 @@ sub new {
     my $secrets = tempdir("hai-$name.XXXXXX", DIR => $safe);
 
     chmod 0755, $dir, $secrets;
-    srand(time * 1000 ^ $$);
+    # not the same ports as in a file that was started a moment before
+    srand($$ * 65537 + time * 1000 % 65536);
 
     my $self = bless {
         owner => $$,
