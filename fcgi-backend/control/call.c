@@ -64,6 +64,10 @@ int hai_ok(struct hai_call *call, int status, const char *message,
 }
 
 static int fail(struct hai_call *call, int status, const char *code,
+                json_t *data, const char *format, va_list args)
+    __attribute__((format(printf, 5, 0)));
+
+static int fail(struct hai_call *call, int status, const char *code,
                 json_t *data, const char *format, va_list args) {
     json_decref(call->data);
     call->data = data;

@@ -148,7 +148,10 @@ static bool ask(const void *question, size_t len,
         struct nlmsghdr *h = (struct nlmsghdr *) (void *) reply;
         int left = (int) n;
 
-        for (; !done && NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+        for (;
+             !done && left >= (int) sizeof(*h) && NLMSG_OK(h, (unsigned) left);
+             h = NLMSG_NEXT(h, left))
+        {
             done = h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR
                    || (h->nlmsg_flags & NLM_F_MULTI) == 0;
             if (h->nlmsg_type != NLMSG_DONE && h->nlmsg_type != NLMSG_ERROR) {

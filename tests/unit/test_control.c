@@ -1,4 +1,11 @@
-/* SOURCES: fcgi-backend/control/locks.c fcgi-backend/control/websocket.c fcgi-backend/control/view.c fcgi-backend/control/call.c fcgi-backend/lib/time_text.c fcgi-backend/lib/log.c fcgi-backend/lib/registry_writer.c fcgi-backend/lib/registry_call.c fcgi-backend/lib/redis.c fcgi-backend/lib/file.c common/hai_identity.c */
+/* SOURCES: fcgi-backend/control/locks.c fcgi-backend/control/websocket.c */
+/* SOURCES: fcgi-backend/control/view.c fcgi-backend/control/call.c */
+/* SOURCES: fcgi-backend/lib/time_text.c fcgi-backend/lib/log.c */
+/* SOURCES: fcgi-backend/lib/registry_writer.c */
+/* SOURCES: fcgi-backend/lib/registry_call.c fcgi-backend/lib/redis.c */
+/* SOURCES: fcgi-backend/lib/file.c common/hai_identity.c */
+/* SOURCES: fcgi-backend/lib/redis_conf.c fcgi-backend/lib/redis_find.c */
+/* SOURCES: fcgi-backend/lib/redis_feed.c common/hai_slot.c */
 /* LIBS: -lfcgi -ljansson -lhiredis -lcrypto -lpthread */
 
 /*

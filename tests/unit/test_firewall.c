@@ -1,8 +1,10 @@
 /* SOURCES: fcgi-backend/cli/firewall_registry.c */
 /* SOURCES: fcgi-backend/cli/firewall_sets.c fcgi-backend/cli/firewall_text.c */
 /* SOURCES: fcgi-backend/lib/redis.c fcgi-backend/lib/file.c */
-/* SOURCES: common/hai_identity.c */
-/* LIBS: -lcmocka -lhiredis */
+/* SOURCES: common/hai_identity.c fcgi-backend/lib/log.c */
+/* SOURCES: fcgi-backend/lib/redis_conf.c fcgi-backend/lib/redis_find.c */
+/* SOURCES: fcgi-backend/lib/redis_feed.c common/hai_slot.c */
+/* LIBS: -lcmocka -lhiredis -lpthread */
 /* CFLAGS: -Ifcgi-backend */
 
 /*

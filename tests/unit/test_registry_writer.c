@@ -1,7 +1,9 @@
 /* SOURCES: fcgi-backend/lib/registry_writer.c fcgi-backend/lib/registry_call.c */
 /* SOURCES: fcgi-backend/lib/registry_schema.c fcgi-backend/lib/redis.c */
-/* SOURCES: fcgi-backend/lib/file.c */
-/* LIBS: -lhiredis */
+/* SOURCES: fcgi-backend/lib/file.c fcgi-backend/lib/log.c */
+/* SOURCES: fcgi-backend/lib/redis_conf.c fcgi-backend/lib/redis_find.c */
+/* SOURCES: fcgi-backend/lib/redis_feed.c common/hai_slot.c */
+/* LIBS: -lhiredis -lpthread */
 /*
  * The C interface of the registry's writer against a Redis of its own.  What
  * the functions themselves do is shown by tests/nginx/functions.t.
