@@ -21,6 +21,7 @@
 
 #define NAME "hoody-ai-control"
 #define STOP_MS 30000 /* a runtime may be in the middle of something */
+#define SYNC_MS 15000 /* the same of a pass, which begins anew next time */
 
 /* From command line and file. */
 struct settings {
@@ -224,8 +225,9 @@ static int run(struct hai_control *control, const struct settings *set,
         _exit(0);
     }
 
-    if (control->sync != NULL) {
-        hai_sync_stop(control->sync);
+    if (control->sync != NULL && !hai_sync_stop(control->sync, SYNC_MS)) {
+        hai_log(HAI_LOG_WARN, "the runtime does not answer");
+        _exit(0);
     }
 
     return 0;

@@ -4,6 +4,8 @@
  * of this program end in the same registry.
  */
 
+#define _GNU_SOURCE
+
 #include "sync.h"
 
 #include "audit.h"
@@ -718,10 +720,21 @@ void hai_sync_wake(struct hai_sync *sync) {
     atomic_store(&sync->wake, true);
 }
 
-void hai_sync_stop(struct hai_sync *sync) {
+bool hai_sync_stop(struct hai_sync *sync, int timeout_ms) {
+    struct timespec until;
+
     hai_sync_wake(sync);
-    pthread_join(sync->thread, NULL);
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += timeout_ms / 1000;
+
+    if (pthread_timedjoin_np(sync->thread, NULL, &until) != 0) {
+        return false;
+    }
+
     free(sync);
+
+    return true;
 }
 
 int64_t hai_sync_last(const struct hai_sync *sync) {

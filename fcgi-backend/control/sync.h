@@ -10,9 +10,12 @@
 
 struct hai_sync;
 
-/* NULL after a message.  hai_sync_stop() waits for the thread. */
+/* NULL after a message. */
 struct hai_sync *hai_sync_start(struct hai_control *control);
-void hai_sync_stop(struct hai_sync *sync);
+
+/* control->stopping is set: waits for the thread, which may be in the middle
+ * of a runtime's answer, at most timeout_ms.  false: it does not end. */
+bool hai_sync_stop(struct hai_sync *sync, int timeout_ms);
 
 /* Do it all again now (SIGHUP). */
 void hai_sync_wake(struct hai_sync *sync);

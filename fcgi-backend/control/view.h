@@ -8,8 +8,7 @@
 
 #include "call.h"
 
-/* The object of the API.  runtime: whether runtime_info is wanted.  NULL
- * without memory, or where a value is not UTF-8. */
+/* The object of the API; NULL without memory. */
 json_t *hai_view_container(const struct hai_control *control, const char *name,
                            const struct hai_container_read *read);
 
