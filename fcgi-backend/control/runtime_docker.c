@@ -19,6 +19,7 @@
  * that the snapshot can be deleted while it runs; that tag goes with it.
  */
 
+#include "connector.h"
 #include "http.h"
 #include "process.h"
 #include "runtime.h"
@@ -55,56 +56,6 @@ struct state {
     atomic_uint restoring; /* calls that are in the middle of it */
 };
 
-static int dk_open(const char *spec, void **state,
-                   struct hai_runtime_error *e) {
-    struct state *s = calloc(1, sizeof(*s));
-    char *copy = strdup(spec), *word, *next = NULL;
-    int rc = 0;
-
-    if (s == NULL || copy == NULL) {
-        free(s);
-        free(copy);
-        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
-    }
-
-    word = strtok_r(copy, ",", &next);
-    if (word != NULL) {
-        s->socket = strdup(strncmp(word, "unix:", 5) == 0 ? word + 5 : word);
-    }
-
-    while (rc == 0 && (word = strtok_r(NULL, ",", &next)) != NULL) {
-        if (strncmp(word, "network=", 8) == 0 && s->network == NULL) {
-            s->network = strdup(word + 8);
-        } else if (strncmp(word, "image=", 6) == 0 && s->image == NULL) {
-            s->image = strdup(word + 6);
-        } else {
-            rc = hai_runtime_fail(e, HAI_RUNTIME_INVALID,
-                                  "docker=: \"%s\" is neither network= nor "
-                                  "image=",
-                                  word);
-        }
-    }
-
-    if (rc == 0 && (s->socket == NULL || s->socket[0] != '/')) {
-        rc = hai_runtime_fail(e, HAI_RUNTIME_INVALID,
-                              "docker=: the path of a unix socket is missing");
-    }
-
-    free(copy);
-
-    if (rc != 0) {
-        free(s->socket);
-        free(s->network);
-        free(s->image);
-        free(s);
-        return rc;
-    }
-
-    *state = s;
-
-    return 0;
-}
-
 static void events_close(struct state *s) {
     if (s->events != NULL) {
         curl_multi_remove_handle(s->multi, s->events);
@@ -125,6 +76,27 @@ static void dk_close(void *state) {
     free(s->network);
     free(s->image);
     free(s);
+}
+
+static int dk_open(const char *spec, void **state,
+                   struct hai_runtime_error *e) {
+    struct state *s = calloc(1, sizeof(*s));
+
+    if (s == NULL) {
+        return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
+    }
+
+    const struct hai_connector_word words[] = {{"network", &s->network},
+                                               {"image", &s->image}};
+
+    if (hai_connector_spec("docker", spec, &s->socket, words, 2, e) != 0) {
+        dk_close(s);
+        return -1;
+    }
+
+    *state = s;
+
+    return 0;
 }
 
 /* --- asking ---------------------------------------------------------------- */
@@ -180,15 +152,9 @@ static const json_t *at(const json_t *object, const char *a, const char *b) {
     return json_object_get(json_object_get(object, a), b);
 }
 
-static const char *text_at(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-
-    return text != NULL ? text : "";
-}
-
 /* "/name" */
 static const char *name_of(const json_t *inspected) {
-    const char *name = text_at(inspected, "Name");
+    const char *name = hai_connector_text(inspected, "Name");
 
     return *name == '/' ? name + 1 : name;
 }
@@ -203,7 +169,7 @@ static int inspect(struct state *s, const char *name, json_t **inspected,
     }
 
     if (strcmp(name_of(*inspected), name) != 0
-        || *text_at(*inspected, "Id") == '\0')
+        || *hai_connector_text(*inspected, "Id") == '\0')
     {
         json_decref(*inspected);
         return hai_runtime_fail(e, HAI_RUNTIME_NOT_FOUND,
@@ -223,8 +189,8 @@ static int on_container(struct state *s, const char *method, const char *name,
         return -1;
     }
 
-    rc = on_id(s, method, text_at(inspected, "Id"), rest, NULL, timeout_ms,
-               NULL, e);
+    rc = on_id(s, method, hai_connector_text(inspected, "Id"), rest, NULL,
+               timeout_ms, NULL, e);
     json_decref(inspected);
 
     return rc;
@@ -266,26 +232,6 @@ static const char *status_of(const json_t *inspected) {
     return text != NULL && strcmp(text, "paused") == 0 ? "paused" : "stopped";
 }
 
-/* Adds a word; NULL and "" are none. */
-static char *add_word(char *text, const char *word) {
-    size_t len = strlen(text), n = word != NULL ? strlen(word) : 0;
-    char *more;
-
-    if (n == 0) {
-        return text;
-    }
-
-    more = realloc(text, len + n + 2);
-    if (more == NULL) {
-        free(text);
-        return NULL;
-    }
-
-    snprintf(more + len, n + 2, "%s%s", len > 0 ? " " : "", word);
-
-    return more;
-}
-
 static int read_networks(const json_t *inspected, pid_t pid,
                          struct hai_instance *one) {
     const json_t *networks = at(inspected, "NetworkSettings", "Networks");
@@ -298,23 +244,25 @@ static int read_networks(const json_t *inspected, pid_t pid,
     one->host_interface = strdup("");
 
     json_object_foreach((json_t *) networks, name, network) {
-        const char *mac = text_at(network, "MacAddress");
+        const char *mac = hai_connector_text(network, "MacAddress");
 
         if (one->addresses != NULL) {
-            one->addresses =
-                add_word(one->addresses, text_at(network, "IPAddress"));
+            one->addresses = hai_connector_add(
+                one->addresses, hai_connector_text(network, "IPAddress"));
         }
         if (one->addresses != NULL) {
-            one->addresses =
-                add_word(one->addresses, text_at(network, "GlobalIPv6Address"));
+            one->addresses = hai_connector_add(
+                one->addresses,
+                hai_connector_text(network, "GlobalIPv6Address"));
         }
         if (one->mac != NULL) {
-            one->mac = add_word(one->mac, mac);
+            one->mac = hai_connector_add(one->mac, mac);
         }
         if (one->host_interface != NULL && one->host_interface[0] == '\0'
             && hai_process_interface(pid, mac, interface, sizeof(interface)))
         {
-            one->host_interface = add_word(one->host_interface, interface);
+            one->host_interface =
+                hai_connector_add(one->host_interface, interface);
         }
     }
 
@@ -361,7 +309,7 @@ static json_t *own_labels(struct state *s, const json_t *inspected,
     static const char *const names[] = {"hoody.ai", "hoody.id", "hoody.project",
                                         "hoody.tags"};
     const json_t *labels = at(inspected, "Config", "Labels");
-    const char *id = text_at(inspected, "Image");
+    const char *id = hai_connector_text(inspected, "Image");
     json_t *own = json_object();
     bool known = true;
 
@@ -379,7 +327,8 @@ static json_t *own_labels(struct state *s, const json_t *inspected,
     }
 
     if (json_object_size(own) == 0
-        || is_restored(text_at(json_object_get(inspected, "Config"), "Image")))
+        || is_restored(
+            hai_connector_text(json_object_get(inspected, "Config"), "Image")))
     {
         return own;
     }
@@ -415,22 +364,12 @@ static json_t *own_labels(struct state *s, const json_t *inspected,
     return own;
 }
 
-static int label_of(const json_t *labels, const char *name) {
-    const char *text = json_string_value(json_object_get(labels, name));
-
-    if (text == NULL) {
-        return -1;
-    }
-
-    return strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
-}
-
 static int read_instance(struct state *s, const json_t *inspected,
                          struct image *image, struct hai_instance *one,
                          struct hai_runtime_error *e) {
     const char *mode =
         json_string_value(at(inspected, "HostConfig", "NetworkMode"));
-    const char *id = text_at(inspected, "Id");
+    const char *id = hai_connector_text(inspected, "Id");
     pid_t pid = (pid_t) json_integer_value(at(inspected, "State", "Pid"));
     json_t *labels = own_labels(s, inspected, image, e);
     int rc;
@@ -442,12 +381,13 @@ static int read_instance(struct state *s, const json_t *inspected,
     one->name = strdup(name_of(inspected));
     one->id = strdup(id);
     one->status = status_of(inspected);
-    one->image = strdup(text_at(json_object_get(inspected, "Config"), "Image"));
+    one->image = strdup(
+        hai_connector_text(json_object_get(inspected, "Config"), "Image"));
     one->cgroup = hai_process_cgroup(pid, id);
-    one->hoody_id = strdup(text_at(labels, "hoody.id"));
-    one->project_id = strdup(text_at(labels, "hoody.project"));
-    one->tags = strdup(text_at(labels, "hoody.tags"));
-    one->ai = label_of(labels, "hoody.ai");
+    one->hoody_id = strdup(hai_connector_text(labels, "hoody.id"));
+    one->project_id = strdup(hai_connector_text(labels, "hoody.project"));
+    one->tags = strdup(hai_connector_text(labels, "hoody.tags"));
+    one->ai = hai_connector_label(labels, "hoody.ai");
     one->host_network = mode != NULL && strcmp(mode, "host") == 0;
     json_decref(labels);
 
@@ -494,13 +434,13 @@ static int broken(const json_t *item, struct hai_instance *one,
 
     *one = (struct hai_instance){
         .name = strdup(*name == '/' ? name + 1 : name),
-        .id = strdup(text_at(item, "Id")),
+        .id = strdup(hai_connector_text(item, "Id")),
         .status = "failed",
         .addresses = strdup(""),
         .mac = strdup(""),
         .host_interface = strdup(""),
         .cgroup = strdup(""),
-        .image = strdup(text_at(item, "Image")),
+        .image = strdup(hai_connector_text(item, "Image")),
         .hoody_id = strdup(""),
         .project_id = strdup(""),
         .tags = strdup(""),
@@ -525,8 +465,8 @@ static int look(struct state *s, const json_t *item, struct image *image,
     json_t *inspected = NULL;
     int rc;
 
-    if (on_id(s, "GET", text_at(item, "Id"), "/json", NULL, LOOK_MS, &inspected,
-              e)
+    if (on_id(s, "GET", hai_connector_text(item, "Id"), "/json", NULL, LOOK_MS,
+              &inspected, e)
         != 0)
     {
         return e->kind == HAI_RUNTIME_REFUSED ? broken(item, one, e) : -1;
@@ -847,8 +787,9 @@ static int dk_snapshot_list(void *state, const char *name, const char *id,
     json_array_foreach(list, i, item) {
         const json_t *size = json_object_get(item, "Size");
         const json_t *labels = json_object_get(item, "Labels");
-        const char *snapshot = text_at(labels, "hoody.snapshot.name");
-        const char *of = text_at(labels, "hoody.snapshot.of");
+        const char *snapshot =
+            hai_connector_text(labels, "hoody.snapshot.name");
+        const char *of = hai_connector_text(labels, "hoody.snapshot.of");
 
         /* one that was deleted may still be the image of a container */
         if (*snapshot == '\0' || strcmp(of, id) != 0
@@ -905,7 +846,8 @@ static int dk_snapshot_create(void *state, const char *name, const char *id,
         return -1;
     }
 
-    fits = add_query(path, sizeof(path), "container", text_at(inspected, "Id"))
+    fits = add_query(path, sizeof(path), "container",
+                     hai_connector_text(inspected, "Id"))
            && add_query(path, sizeof(path), "tag", tag)
            && add_query(path, sizeof(path), "changes", of)
            && add_query(path, sizeof(path), "changes", named);
@@ -947,7 +889,7 @@ static void name_limits(json_t *host) {
     size_t i, n;
 
     json_array_foreach(limits, i, limit) {
-        const char *was = text_at(limit, "Name");
+        const char *was = hai_connector_text(limit, "Name");
 
         if (strncmp(was, "RLIMIT_", 7) != 0 || strlen(was) >= sizeof(name)) {
             continue;
@@ -1076,7 +1018,8 @@ static int dk_snapshot_restore(void *state, const char *name, const char *id,
     }
 
     snprintf(image, sizeof(image), RESTORED ":%s", tag);
-    old = strdup(text_at(json_object_get(inspected, "Config"), "Image"));
+    old = strdup(
+        hai_connector_text(json_object_get(inspected, "Config"), "Image"));
     body = again(inspected, image);
     json_decref(inspected);
 

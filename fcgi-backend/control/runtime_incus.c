@@ -8,6 +8,7 @@
  * user.hoody.project, user.hoody.tags.  Snapshots are the runtime's own.
  */
 
+#include "connector.h"
 #include "http.h"
 #include "process.h"
 #include "runtime.h"
@@ -47,43 +48,17 @@ static void in_close(void *state) {
 static int in_open(const char *spec, void **state,
                    struct hai_runtime_error *e) {
     struct state *s = calloc(1, sizeof(*s));
-    char *copy = strdup(spec), *word, *next = NULL;
-    int rc = 0;
 
-    if (s == NULL || copy == NULL) {
-        free(s);
-        free(copy);
+    if (s == NULL) {
         return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
     }
 
-    word = strtok_r(copy, ",", &next);
-    if (word != NULL) {
-        s->socket = strdup(strncmp(word, "unix:", 5) == 0 ? word + 5 : word);
-    }
+    const struct hai_connector_word words[] = {{"image", &s->image},
+                                               {"profile", &s->profile}};
 
-    while (rc == 0 && (word = strtok_r(NULL, ",", &next)) != NULL) {
-        if (strncmp(word, "image=", 6) == 0 && s->image == NULL) {
-            s->image = strdup(word + 6);
-        } else if (strncmp(word, "profile=", 8) == 0 && s->profile == NULL) {
-            s->profile = strdup(word + 8);
-        } else {
-            rc = hai_runtime_fail(e, HAI_RUNTIME_INVALID,
-                                  "incus=: \"%s\" is neither image= nor "
-                                  "profile=",
-                                  word);
-        }
-    }
-
-    if (rc == 0 && (s->socket == NULL || s->socket[0] != '/')) {
-        rc = hai_runtime_fail(e, HAI_RUNTIME_INVALID,
-                              "incus=: the path of a unix socket is missing");
-    }
-
-    free(copy);
-
-    if (rc != 0) {
+    if (hai_connector_spec("incus", spec, &s->socket, words, 2, e) != 0) {
         in_close(s);
-        return rc;
+        return -1;
     }
 
     *state = s;
@@ -92,12 +67,6 @@ static int in_open(const char *spec, void **state,
 }
 
 /* --- asking ---------------------------------------------------------------- */
-
-static const char *text_at(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-
-    return text != NULL ? text : "";
-}
 
 static int failed(long status, const json_t *reply,
                   struct hai_runtime_error *e) {
@@ -132,12 +101,12 @@ static int finish(struct state *s, const json_t *reply,
     long status;
     int rc = 0;
 
-    if (strcmp(text_at(reply, "type"), "async") != 0) {
+    if (strcmp(hai_connector_text(reply, "type"), "async") != 0) {
         return 0;
     }
 
     snprintf(path, sizeof(path), "%.200s/wait?timeout=%ld",
-             text_at(reply, "operation"), CHANGE_MS / 1000 - 5);
+             hai_connector_text(reply, "operation"), CHANGE_MS / 1000 - 5);
 
     status = hai_http(s->socket, "GET", path, NULL, CHANGE_MS, &done, e);
     if (status != 200) {
@@ -147,9 +116,9 @@ static int finish(struct state *s, const json_t *reply,
     }
 
     operation = json_object_get(done, "metadata");
-    why = text_at(operation, "err");
+    why = hai_connector_text(operation, "err");
     if (*why == '\0') {
-        why = text_at(done, "error");
+        why = hai_connector_text(done, "error");
     }
 
     if (json_integer_value(json_object_get(operation, "status_code")) != 200) {
@@ -207,7 +176,7 @@ static int on_instance(struct state *s, const char *method, const char *name,
 /* --- what there is --------------------------------------------------------- */
 
 static const char *status_of(const json_t *instance) {
-    const char *text = text_at(instance, "status");
+    const char *text = hai_connector_text(instance, "status");
 
     if (strcmp(text, "Running") == 0) {
         return "running";
@@ -219,44 +188,27 @@ static const char *status_of(const json_t *instance) {
     return strcmp(text, "Error") == 0 ? "failed" : "stopped";
 }
 
-static char *add_word(char *text, const char *word) {
-    size_t len = strlen(text), n = strlen(word);
-    char *more;
-
-    if (n == 0) {
-        return text;
-    }
-
-    more = realloc(text, len + n + 2);
-    if (more == NULL) {
-        free(text);
-        return NULL;
-    }
-
-    snprintf(more + len, n + 2, "%s%s", len > 0 ? " " : "", word);
-
-    return more;
-}
-
 static int read_network(const json_t *network, struct hai_instance *one) {
     const json_t *addresses = json_object_get(network, "addresses"), *address;
     size_t i;
 
     json_array_foreach(addresses, i, address) {
-        if (strcmp(text_at(address, "scope"), "global") == 0
-            && one->addresses != NULL) {
-            one->addresses =
-                add_word(one->addresses, text_at(address, "address"));
+        if (strcmp(hai_connector_text(address, "scope"), "global") == 0
+            && one->addresses != NULL)
+        {
+            one->addresses = hai_connector_add(
+                one->addresses, hai_connector_text(address, "address"));
         }
     }
 
     if (one->mac != NULL) {
-        one->mac = add_word(one->mac, text_at(network, "hwaddr"));
+        one->mac =
+            hai_connector_add(one->mac, hai_connector_text(network, "hwaddr"));
     }
 
     if (one->host_interface != NULL && one->host_interface[0] == '\0') {
-        one->host_interface =
-            add_word(one->host_interface, text_at(network, "host_name"));
+        one->host_interface = hai_connector_add(
+            one->host_interface, hai_connector_text(network, "host_name"));
     }
 
     return one->addresses != NULL && one->mac != NULL
@@ -274,7 +226,7 @@ static int read_networks(const json_t *networks, struct hai_instance *one) {
     one->host_interface = strdup("");
 
     json_object_foreach((json_t *) networks, name, network) {
-        if (strcmp(text_at(network, "type"), "loopback") == 0
+        if (strcmp(hai_connector_text(network, "type"), "loopback") == 0
             || strcmp(name, "lo") == 0)
         {
             continue;
@@ -290,16 +242,6 @@ static int read_networks(const json_t *networks, struct hai_instance *one) {
                : -1;
 }
 
-static int label_of(const json_t *config, const char *name) {
-    const char *text = json_string_value(json_object_get(config, name));
-
-    if (text == NULL) {
-        return -1;
-    }
-
-    return strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
-}
-
 static int read_instance(const json_t *instance, struct hai_instance *one,
                          struct hai_runtime_error *e) {
     const json_t *config = json_object_get(instance, "expanded_config");
@@ -309,17 +251,17 @@ static int read_instance(const json_t *instance, struct hai_instance *one,
     int rc;
 
     snprintf(mark, sizeof(mark), "lxc.payload.%.200s",
-             text_at(instance, "name"));
+             hai_connector_text(instance, "name"));
 
-    one->name = strdup(text_at(instance, "name"));
-    one->id = strdup(text_at(config, "volatile.uuid"));
+    one->name = strdup(hai_connector_text(instance, "name"));
+    one->id = strdup(hai_connector_text(config, "volatile.uuid"));
     one->status = status_of(instance);
-    one->image = strdup(text_at(config, "image.description"));
+    one->image = strdup(hai_connector_text(config, "image.description"));
     one->cgroup = hai_process_cgroup(pid, mark);
-    one->hoody_id = strdup(text_at(config, "user.hoody.id"));
-    one->project_id = strdup(text_at(config, "user.hoody.project"));
-    one->tags = strdup(text_at(config, "user.hoody.tags"));
-    one->ai = label_of(config, "user.hoody.ai");
+    one->hoody_id = strdup(hai_connector_text(config, "user.hoody.id"));
+    one->project_id = strdup(hai_connector_text(config, "user.hoody.project"));
+    one->tags = strdup(hai_connector_text(config, "user.hoody.tags"));
+    one->ai = hai_connector_label(config, "user.hoody.ai");
 
     rc = read_networks(json_object_get(now, "network"), one);
 
@@ -521,12 +463,12 @@ static int in_snapshot_list(void *state, const char *name, const char *id,
     json_array_foreach(list, i, item) {
         struct hai_runtime_snapshot *one = &all->item[all->n++];
         const json_t *size = json_object_get(item, "size");
-        const char *at = text_at(item, "created_at");
+        const char *at = hai_connector_text(item, "created_at");
         char text[HAI_TIME_SIZE];
 
         /* nanoseconds; seconds are enough */
         snprintf(text, sizeof(text), "%.19sZ", at);
-        one->name = strdup(text_at(item, "name"));
+        one->name = strdup(hai_connector_text(item, "name"));
         one->size = json_is_integer(size) && json_integer_value(size) >= 0
                         ? json_integer_value(size)
                         : -1;
