@@ -73,4 +73,11 @@ enum hai_change_status hai_changes_apply(const struct hai_body *body,
                                          size_t n, struct hai_edits *out,
                                          const char **why);
 
+/*
+ * Is what a scan found of a body (model, stream, references to stored
+ * objects) as true after these changes as before?  Only what sets or removes
+ * a field can alter it.
+ */
+bool hai_changes_keep_facts(const struct hai_change *changes, size_t n);
+
 #endif

@@ -17,6 +17,8 @@ static ngx_int_t ngx_http_hoody_ai_answer_unchanged(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_answer_edits(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
+static ngx_uint_t ngx_http_hoody_ai_answer_keeps(ngx_http_hoody_ai_ask_t *ask,
+    size_t size, struct hai_edits *e);
 static ngx_int_t ngx_http_hoody_ai_answer_json(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx);
 static ngx_int_t ngx_http_hoody_ai_answer_refused(ngx_http_request_t *r,
@@ -213,13 +215,9 @@ ngx_http_hoody_ai_answer_unchanged(ngx_http_request_t *r,
     if (ask->unseen) {
         size = ngx_http_hoody_ai_body_length(r->request_body);
 
-        if (!hai_facts_read(&ask->facts, size, (char *) ask->found.data,
-                            ask->found.len))
-        {
+        if (!ngx_http_hoody_ai_answer_keeps(ask, size, NULL)) {
             return ngx_http_hoody_ai_body_unchanged(r, ctx);
         }
-
-        /* the engine has scanned it, and has said what it found */
 
         if (ngx_http_hoody_ai_body_facts(r, ctx, &ask->facts) != NGX_OK) {
             return NGX_OK;
@@ -254,12 +252,62 @@ ngx_http_hoody_ai_answer_edits(ngx_http_request_t *r,
 
     ngx_http_hoody_ai_answer_count(ask, NGX_HTTP_HOODY_AI_Q_CHANGED);
 
+    if (ngx_http_hoody_ai_answer_keeps(ask, size, e)) {
+
+        if (ask->unseen
+            && ngx_http_hoody_ai_body_facts(r, ctx, &ask->facts) != NGX_OK)
+        {
+            return NGX_OK;
+        }
+
+        return ngx_http_hoody_ai_body_ready(r, ctx, &ask->facts, e);
+    }
+
     if (ngx_http_hoody_ai_splice(r, e) != NGX_OK) {
         (void) ngx_http_hoody_ai_refuse(r, ctx, NGX_HTTP_HOODY_AI_R_INTERNAL);
         return NGX_OK;
     }
 
     return ngx_http_hoody_ai_body_replaced(r, ctx);
+}
+
+
+/*
+ * Has the engine said what its scan found in the body, and do the edits leave
+ * that as it is?  Then ask->facts are those of the body: of our own scan, or
+ * of the engine's where we have not looked.
+ */
+
+static ngx_uint_t
+ngx_http_hoody_ai_answer_keeps(ngx_http_hoody_ai_ask_t *ask, size_t size,
+    struct hai_edits *e)
+{
+    size_t                        i;
+    struct hai_json_facts         told;
+    const struct hai_json_value  *model;
+
+    if (!hai_facts_read(&told, size, (char *) ask->found.data,
+                        ask->found.len))
+    {
+        return 0;
+    }
+
+    if (ask->unseen) {
+        ask->facts = told;
+    }
+
+    model = &ask->facts.top[HAI_KEY_MODEL];
+
+    for (i = 0; e && i < e->n; i++) {
+
+        if (e->list[i].offset < model->end
+            && e->list[i].offset + e->list[i].del > model->start)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

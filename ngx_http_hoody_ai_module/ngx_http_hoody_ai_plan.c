@@ -518,7 +518,6 @@ ngx_http_hoody_ai_plan_edit(ngx_http_request_t *r,
 {
     size_t                    i;
     const char               *why;
-    ngx_uint_t                set;
     ngx_chain_t              *cl;
     struct hai_body           body;
     struct hai_piece         *piece, one[4];
@@ -570,17 +569,7 @@ ngx_http_hoody_ai_plan_edit(ngx_http_request_t *r,
         goto failed;
     }
 
-    set = 0;
-
-    for (i = 0; i < plan->n; i++) {
-        set |= plan->changes[i].op == HAI_CHANGE_SET
-               || plan->changes[i].op == HAI_CHANGE_REMOVE;
-    }
-
-    if (!set || e->n == 0) {
-
-        /* where the model is, and what it is, stays as it was found */
-
+    if (e->n == 0 || hai_changes_keep_facts(plan->changes, plan->n)) {
         return ngx_http_hoody_ai_body_ready(r, ctx, facts, e);
     }
 

@@ -36,11 +36,14 @@ $port = start_engine(sub {
     return answer(status => 204, headers => $now->{none}
             ? ["X-Hoody-Epoch: $now->{none}"] : []) if exists $now->{none};
     if ($q->{ask} eq 'body') {
-        return edits(@{ $now->{splice} }) if $now->{splice};
+        my $headers = defined $now->{found}
+            ? ["X-Hoody-Body: $now->{found}"] : [];
+        return answer(type => 'application/vnd.hoody.splice',
+            headers => $headers, body => wire(@{ $now->{splice} }))
+            if $now->{splice};
         return refusal(400, '{"error":{"code":"invalid_body"}}')
             if $now->{invalid};
-        return answer(status => 204, headers => defined $now->{found}
-            ? ["X-Hoody-Body: $now->{found}"] : []);
+        return answer(status => 204, headers => $headers);
     }
 
     return plan($now->{raw}) if defined $now->{raw};
@@ -651,14 +654,35 @@ for my $line ($size - 1 . ' 9 15 -- o/m2', $size + 1 . ' 9 15 -- o/m2',
     is((main::ask(body => $twice))[0], 400, "\"$line\": looked at");
 }
 
-# nor does it count beside edits
+# beside edits it says that they leave what was found as it is
 main::engine(raw => $any, found => "$size 9 15 -- o/m2",
-    splice => [[1, 0, '"model":"x",']]);
-is((main::ask(body => $body))[0], 503, 'edits are scanned');
+    splice => [[1, 0, '"n":1,'], [$size - 2, 0, '7']]);
+is((main::ask(body => $body))[1], '{"n":1,"model":"m2","messages":[7]}',
+    'edits, and the model at its place');
+main::engine(raw => $any, found => "$size 9 15 -r o/m2",
+    splice => [[1, 0, '"n":1,']]);
+is((main::ask(body => $body))[0], 400, 'an object that the provider keeps');
+
+# the engine's word counts there too
+my $second = [[1, 0, '"model":"x",']];
+
+main::engine(raw => $any, found => "$size 9 15 -- o/m2", splice => $second);
+is((main::ask(body => $body))[0], 200, 'not looked at');
+
+for my $line (undef, $size + 12 . ' 21 27 -- o/m2', '', "$size 9 15 o/m2") {
+    main::engine(raw => $any, found => $line, splice => $second);
+    is((main::ask(body => $body))[0], 503, 'looked at: ' . ($line // 'none'));
+}
+
+# edits of the model itself: it is not what was found any more
+main::engine(raw => $any, found => "$size 9 15 -- o/m2",
+    splice => [[9, 6, '"a/m3"']]);
+is((main::ask(body => $body))[1], '{"model":"m3","messages":[]}',
+    'another model is found by a scan');
 
 
 
-=== TEST 19: the engine's word counts only where it saw the body first
+=== TEST 19: where the worker has scanned first, its own findings count
 --- check
 my $ask = '{"epoch":"e1","ask":"body"}';
 my $body = '{"model":"m","messages":[]}';
@@ -666,3 +690,15 @@ my $body = '{"model":"m","messages":[]}';
 main::engine(raw => $ask, found => length($body) . ' 9 12 -- x');
 is((main::ask(body => $body))[0], 200, 'sent');
 is((main::ask(body => '{"model":"m","model":"n"}'))[0], 400, 'scanned');
+
+# of edits the engine has to say that they leave them as they are
+my $size = length $body;
+my $second = [[1, 0, '"model":"x",']];
+
+main::engine(raw => $ask, splice => $second);
+is((main::ask(body => $body))[0], 503, 'edits are scanned');
+main::engine(raw => $ask, found => "$size 9 12 -- m", splice => $second);
+is((main::ask(body => $body))[0], 200, 'those are not');
+main::engine(raw => $ask, found => "$size 9 11 -r x", splice => [[1, 0, ' ']]);
+is((main::ask(body => $body))[1], '{ "model":"m","messages":[]}',
+    'nor is a reference found that is not there');

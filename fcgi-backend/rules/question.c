@@ -101,7 +101,7 @@ void hai_scratch_reset(struct hai_scratch *s) {
     hai_buf_reset(&s->answer, KEEP_MEMORY);
 }
 
-/* A header line about a body that stays as it is, for its worker, or "". */
+/* A header line with what the scan found in the body; "" without one. */
 static const char *found(const struct question *q, char *line, size_t size) {
     static const char name[] = "X-Hoody-Body: ";
     const struct hai_body *body = q->request.body;
@@ -121,9 +121,12 @@ static const char *found(const struct question *q, char *line, size_t size) {
     return line;
 }
 
-/* Head and body leave together where they fit into libfcgi's buffer. */
+/*
+ * Head and body leave together where they fit into libfcgi's buffer.  facts:
+ * what the scan found is still true of the body after this answer.
+ */
 static int answer(struct question *q, enum hai_answer_status status,
-                  const char *type, bool epoch) {
+                  const char *type, bool epoch, bool facts) {
     const struct hai_buf *b = &q->scratch->answer;
     FCGX_Stream *out = q->fcgi->out;
     char line[HAI_FACTS_LINE + 32], head[256 + sizeof(line)];
@@ -139,8 +142,7 @@ static int answer(struct question *q, enum hai_answer_status status,
                  type != NULL ? "Content-Type: " : "", type != NULL ? type : "",
                  type != NULL ? "\r\n" : "", epoch ? "X-Hoody-Epoch: " : "",
                  epoch ? q->set->epoch : "", epoch ? "\r\n" : "",
-                 status == HAI_ANSWER_204 ? found(q, line, sizeof(line)) : "",
-                 b->len);
+                 facts ? found(q, line, sizeof(line)) : "", b->len);
 
     atomic_fetch_add_explicit(&q->engine->counters.answers[status], 1,
                               memory_order_relaxed);
@@ -172,7 +174,7 @@ static int answer_error(struct question *q, enum hai_answer_status status,
         return -1;
     }
 
-    return answer(q, status, NULL, false);
+    return answer(q, status, NULL, false, false);
 }
 
 static int unavailable(struct question *q, const char *message) {
@@ -364,7 +366,7 @@ static int answer_refused(struct question *q, const struct hai_evaluation *e) {
     hai_buf_text(b, "}}");
 
     return b->failed ? unavailable(q, "no memory")
-                     : answer(q, HAI_ANSWER_403, TYPE_JSON, false);
+                     : answer(q, HAI_ANSWER_403, TYPE_JSON, false, false);
 }
 
 static int answer_plan(struct question *q) {
@@ -380,7 +382,7 @@ static int answer_plan(struct question *q) {
 
     switch (e.verdict) {
     case HAI_VERDICT_PASS:
-        rc = answer(q, HAI_ANSWER_204, NULL, true);
+        rc = answer(q, HAI_ANSWER_204, NULL, true, true);
         break;
 
     case HAI_VERDICT_REFUSED:
@@ -399,7 +401,7 @@ static int answer_plan(struct question *q) {
         }
 
         rc = b->failed ? unavailable(q, "no memory")
-                       : answer(q, HAI_ANSWER_200, TYPE_PLAN, false);
+                       : answer(q, HAI_ANSWER_200, TYPE_PLAN, false, false);
         break;
 
     default:
@@ -433,7 +435,7 @@ static int answer_changes(struct question *q, const struct hai_evaluation *e) {
     }
 
     if (edits->n == 0) {
-        return answer(q, HAI_ANSWER_204, NULL, true);
+        return answer(q, HAI_ANSWER_204, NULL, true, true);
     }
 
     size = hai_edits_wire_size(edits);
@@ -445,7 +447,8 @@ static int answer_changes(struct question *q, const struct hai_evaluation *e) {
     hai_edits_wire_write(edits, p);
     b->len += size;
 
-    return answer(q, HAI_ANSWER_200, TYPE_SPLICE, true);
+    return answer(q, HAI_ANSWER_200, TYPE_SPLICE, true,
+                  hai_changes_keep_facts(e->changes, e->n));
 }
 
 /* The name of a prompt that the provider keeps: it cannot be looked into. */
@@ -501,7 +504,7 @@ static int answer_body(struct question *q) {
 
     switch (e.verdict) {
     case HAI_VERDICT_PASS:
-        rc = answer(q, HAI_ANSWER_204, NULL, true);
+        rc = answer(q, HAI_ANSWER_204, NULL, true, true);
         break;
 
     case HAI_VERDICT_CHANGES:
@@ -533,7 +536,7 @@ static int answer_status(struct question *q) {
     hai_status_write(q->engine, b);
 
     return b->failed ? unavailable(q, "no memory")
-                     : answer(q, HAI_ANSWER_200, TYPE_JSON, false);
+                     : answer(q, HAI_ANSWER_200, TYPE_JSON, false, false);
 }
 
 static int answer_question(struct question *q, bool with_body, bool complete) {

@@ -107,6 +107,11 @@ sub entries {
         { role => 'user', content => 'Hello there' },
     ], 'that do it');
 
+    $body =~ /"model":"(.*?)"/ or die;
+    is($answer->{headers}{'x-hoody-body'}, length($body)
+        . ' ' . ($-[1] - 1) . ' ' . ($+[1] + 1) . " -- $1",
+        'and leave what was found as it is');
+
     is(ask_body(encode_json({ input => 'x', model => 'm' }),
         HOODY_API => 'openai.embeddings')->{status}, 204, 'nothing to change');
 
@@ -330,6 +335,12 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
         'the overlay has a rule of its own');
     is_deeply(ask_plan()->{json}{edits},
         [{ op => 'set', target => 'max_tokens', max => 100 }], 'that counts');
+
+    my $set = ask_body(chat(max_tokens => 200));
+    is($set->{status}, 200, 'a field of the body is set');
+    is($set->{headers}{'x-hoody-body'}, undef,
+        'which could be one that a worker looks at');
+
     is($engine->status->{overlay}, 2, 'status counts its fields');
 
     $s->cmd('HSET', $rules_key, 'bad', '{');
