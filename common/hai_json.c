@@ -31,7 +31,8 @@
  * and takes one token a turn: the slow path, and the only one that refuses.
  * fast_path() knows the shapes of which bodies consist (keys up to 15 bytes
  * of ASCII without escapes, strings, plain numbers, literals, containers,
- * white space between them) and keeps its state in registers and in the
+ * white space between them; of messages also what usually is between two of
+ * their strings) and keeps its state in registers and in the
  * place in its code.  It needs FAST_BYTES ahead, so that it can look at whole
  * words without a check for each byte.  Where anything is unusual it stores
  * the state of the token's beginning, and structure_bytes() reads that token
@@ -759,6 +760,21 @@ static bool fast_top_value(struct hai_json *js, const uint8_t *p) {
 }
 
 /*
+ * Most of what is between two strings of a chat body is one of these, so they
+ * are compared as words and not read as tokens.  12 bytes are read.
+ */
+static inline bool is_next_content(const uint8_t *p) {
+    return load64(p) == HAI_WORD(',', '"', 'c', 'o', 'n', 't', 'e', 'n')
+           && load32(p + 8) == HAI_WORD('t', '"', ':', '"', 0, 0, 0, 0);
+}
+
+static inline bool is_next_message(const uint8_t *p) {
+    return load64(p) == HAI_WORD('}', ',', '{', '"', 'r', 'o', 'l', 'e')
+           && (load32(p + 8) & 0xffffff)
+                  == HAI_WORD('"', ':', '"', 0, 0, 0, 0, 0);
+}
+
+/*
  * Reads on while the input has the usual shapes, and at least FAST_BYTES are
  * left behind each value.  At anything else it goes back to where a token
  * begins and leaves that to the general machine, which comes back here
@@ -859,6 +875,7 @@ value:
     }
 
     if (likely(*p == '"')) {
+    string:
         s = p + 1;
         len = hai_first_special(s);
         if (len == 16) {
@@ -876,6 +893,27 @@ value:
             }
         }
         p = s + 1;
+
+        if (f->checks == (CHECK_REPEATED | CHECK_ROLE) && f->close == '}'
+            && likely(p <= limit))
+        {
+            if (is_next_content(p) && next_key == keys + f->first_key + 1
+                && next_key[-1].a == hai_name_role
+                && likely(next_key < js->keys.end))
+            {
+                *next_key++ = (struct hai_key){hai_name_content, 0};
+                p += sizeof(",\"content\":") - 1;
+                goto string;
+            }
+
+            /* one frame is closed, and the next one is as that was */
+            if (is_next_message(p) && f[-1].close == ']' && !f->in_table) {
+                next_key = keys + f->first_key;
+                *next_key++ = (struct hai_key){hai_name_role, 0};
+                p += sizeof("},{\"role\":") - 1;
+                goto string;
+            }
+        }
 
     } else if (*p == '{' || *p == '[') {
         if (unlikely(f == &js->frames[HAI_JSON_MAX_DEPTH])) {

@@ -68,8 +68,11 @@ static inline struct hai_key hai_key_words(const uint8_t *p, size_t len) {
     return key;
 }
 
-/* The first word of a short name, to compare with. */
+/* Eight bytes, and the first word of a short name, to compare with. */
 #define HAI_AT(i, c) ((uint64_t) (c) << 8 * (i))
+#define HAI_WORD(a, b, c, d, e, f, g, h)                                       \
+    (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) | HAI_AT(4, e)  \
+     | HAI_AT(5, f) | HAI_AT(6, g) | HAI_AT(7, h))
 #define HAI_NAME4(a, b, c, d)                                                  \
     (HAI_AT(0, a) | HAI_AT(1, b) | HAI_AT(2, c) | HAI_AT(3, d) | HAI_AT(4, '"'))
 #define HAI_NAME5(a, b, c, d, e)                                               \

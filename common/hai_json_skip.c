@@ -418,12 +418,6 @@ HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
     return skip_strings(p, end);
 }
 
-/*
- * Up to so many special bytes of 64 are looked at one by one, which takes 15
- * instructions for each; skip_dense_avx2() takes about 90 for all.
- */
-#define FEW 8
-
 /* Sets the signs of quotes, backslashes, controls and non-ASCII. */
 HAI_AVX2 static inline __m256i special_bytes(__m256i v) {
     /* by low nibbles: 22, 5c; a byte from 80 up selects zero */
@@ -434,12 +428,21 @@ HAI_AVX2 static inline __m256i special_bytes(__m256i v) {
                            _mm256_subs_epi8(v, _mm256_set1_epi8(0x20)));
 }
 
-/* Plain text with some escapes; what is more goes to skip_dense_avx2(). */
+HAI_AVX2 static inline uint64_t equal_bits(__m256i a, __m256i b, char c) {
+    __m256i v = _mm256_set1_epi8(c);
+
+    return bits64(_mm256_cmpeq_epi8(a, v), _mm256_cmpeq_epi8(b, v));
+}
+
+/*
+ * Plain text with simple escapes; what is more goes to skip_dense_avx2().
+ * However many escapes there are, a block takes the same way.
+ */
 HAI_AVX2 static const uint8_t *skip_strings_avx2(const uint8_t *p,
                                                  const uint8_t *end) {
     const uint8_t *last;
-    uint64_t special;
-    __m256i a, b;
+    uint64_t stop, escaped, carry;
+    __m256i a, b, a_special, b_special;
     unsigned n;
 
     if (end - p < 64) {
@@ -449,31 +452,42 @@ HAI_AVX2 static const uint8_t *skip_strings_avx2(const uint8_t *p,
     last = end - 64;
 
     do {
-        a = special_bytes(_mm256_loadu_si256((const __m256i *) p));
-        b = special_bytes(_mm256_loadu_si256((const __m256i *) (p + 32)));
+        a = _mm256_loadu_si256((const __m256i *) p);
+        b = _mm256_loadu_si256((const __m256i *) (p + 32));
+        a_special = special_bytes(a);
+        b_special = special_bytes(b);
 
-        if (_mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0) {
+        stop = bits64(a_special, b_special);
+        if (stop == 0) {
             p += 64;
             continue;
         }
 
-        special = bits64(a, b);
-        if (_mm_popcnt_u64(special) > FEW) {
+        escaped = equal_bits(a, b, '\\');
+        n = 64;
+
+        if (escaped) {
+            /* the row begins outside of an escape */
+            carry = 0;
+            stop &= ~escaped;
+            escaped = hai_escaped_bytes(escaped, &carry);
+            n -= (unsigned) carry;
+            /* an escape that is not a simple one */
+            stop =
+                (stop & ~escaped)
+                | (escaped
+                   & ~(simple_escapes(a) | (uint64_t) simple_escapes(b) << 32));
+        }
+
+        if (stop) {
+            n = (unsigned) __builtin_ctzll(stop);
+            if (likely(p[n] == '"')) {
+                return p + n;
+            }
             return skip_dense_avx2(p, end);
         }
 
-        do {
-            n = (unsigned) __builtin_ctzll(special);
-            if (p[n] == '"') {
-                return p + n;
-            }
-            if (p[n] != '\\' || n == 63 || !hai_escapes[p[n + 1]]) {
-                return skip_dense_avx2(p, end);
-            }
-            special &= ~(UINT64_C(3) << n);
-        } while (special);
-
-        p += 64;
+        p += n;
     } while (p <= last);
 
     return skip_strings(p, end);

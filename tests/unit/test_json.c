@@ -678,6 +678,92 @@ static void answers_the_same_for_any_split(void **state) {
 }
 
 /*
+ * Messages are read in larger steps than other objects: every row of three
+ * of these in every place, whole against byte by byte, where there are no
+ * such steps.
+ */
+static void reads_messages_as_other_objects(void **state) {
+    static const char *const places[][2] = {
+        {"{\"messages\":[", "]}"},       {"{\"input\":[", "],\"stream\":true}"},
+        {"{\"messages\":[[", "]]}"},     {"{\"system\":[{\"a\":[", "]}]}"},
+        {"{\"tools\":[", "]}"},          {"{\"other\":[", "]}"},
+        {"{\"messages\":{\"a\":", "}}"}, {"{\"messages\":", "}"}};
+    static const char *const messages[] = {
+        "{\"role\":\"user\",\"content\":\"x\"}",
+        "{\"role\":\"user\",\"content\":\"x\",\"name\":\"y\"}",
+        "{\"role\":\"user\",\"content\":\"x\",\"role\":\"y\"}",
+        "{\"role\":\"a\",\"role\":\"b\",\"content\":\"x\"}",
+        "{\"role\":\"a\",\"content\":\"b\",\"content\":\"c\"}",
+        "{\"content\":\"a\",\"role\":\"b\"}",
+        "{\"content\":\"a\",\"role\":\"b\",\"content\":\"c\"}",
+        "{\"content\":\"a\",\"content\":\"b\"}",
+        "{\"role\":{\"role\":\"a\",\"content\":\"b\"},\"content\":\"c\"}",
+        "{\"role\":\"a\",\"content\":[{\"text\":\"b\"}],\"file_id\":\"c\"}",
+        "{\"role\":\"a\",\"content\":\"b\",\"input\":{\"Role\":\"c\"}}",
+        "{\"role\":\"a\",\"input\":\"b\",\"Content\":\"c\"}",
+        "{\"role\":\"\\n\",\"content\":7}",
+        "{\"role\" :\"a\", \"content\": \"b\" }",
+        "{\"type\":\"a\",\"content\":\"b\"}",
+        "\"x\",\"content\":\"y\"",
+        "[\"x\"]",
+        "[\"x\"},{\"role\":\"y\"]",
+        "{}"};
+    static const char *const between[] = {",", ", ", "", ":"};
+    const size_t n_messages = ARRAY_SIZE(messages);
+    const size_t rows = n_messages * n_messages * n_messages;
+    struct result whole, r;
+    char body[512];
+    int n;
+
+    (void) state;
+    for (size_t p = 0; p < ARRAY_SIZE(places); p++) {
+        for (size_t i = 0; i < rows * ARRAY_SIZE(between); i++) {
+            const char *comma = between[i / rows];
+
+            n = snprintf(body, sizeof(body), "%s%s%s%s%s%s%s%100s",
+                         places[p][0], messages[i % n_messages], comma,
+                         messages[i / n_messages % n_messages],
+                         i % 5 == 0 ? comma : ",",
+                         messages[i / n_messages / n_messages % n_messages],
+                         places[p][1], "");
+            assert_true(n > 0 && (size_t) n < sizeof(body));
+            scan3(body, (size_t) n, 0, 0, &whole);
+            scan_bytes(body, (size_t) n, &r);
+            assert_same(&whole, &r);
+        }
+    }
+}
+
+/* An object whose keys are in the table, between two messages. */
+static void forgets_many_keys_of_a_message(void **state) {
+    struct hai_json_facts facts;
+    char body[4096];
+    struct result r;
+    int n = snprintf(body, sizeof(body), "{\"messages\":[{\"role\":\"a\"");
+
+    (void) state;
+    for (int i = 0; i < 100; i++) {
+        n += snprintf(body + n, sizeof(body) - (size_t) n, ",\"k%d\":\"v\"", i);
+    }
+    for (int i = 0; i < 3; i++) {
+        n += snprintf(body + n, sizeof(body) - (size_t) n,
+                      "},{\"role\":\"a\",\"content\":\"b\",\"k%d\":\"v\"", i);
+    }
+    n += snprintf(body + n, sizeof(body) - (size_t) n, "}]%100s}", "");
+
+    scan3(body, (size_t) n, 0, 0, &r);
+    assert_int_equal(r.status, HAI_JSON_OK);
+    facts = r.facts;
+    scan_bytes(body, (size_t) n, &r);
+    assert_int_equal(r.status, HAI_JSON_OK);
+    assert_int_equal(r.facts.object_end, facts.object_end);
+
+    /* and the table has nothing left of it for the next body */
+    scan(TEXT("{\"messages\":[{\"k1\":1,\"k1\":2}]}"), &r);
+    assert_int_equal(r.status, HAI_JSON_DUPLICATE_KEY);
+}
+
+/*
  * Long strings made of pieces at random: the wide skipping and the byte-wise
  * code (the same bytes one by one) must agree, also on what is wrong.
  */
@@ -876,6 +962,8 @@ int main(void) {
         cmocka_unit_test(finds_the_facts),
         cmocka_unit_test(says_where),
         cmocka_unit_test(answers_the_same_for_any_split),
+        cmocka_unit_test(reads_messages_as_other_objects),
+        cmocka_unit_test(forgets_many_keys_of_a_message),
         cmocka_unit_test(skips_as_it_reads),
         cmocka_unit_test(takes_many_keys_in_linear_time),
         cmocka_unit_test(keeps_nested_keys_apart),
