@@ -140,8 +140,12 @@ ngx_http_hoody_ai_capture_limit(ngx_http_request_t *r,
         return NGX_HTTP_HOODY_AI_REASON_MAX;
     }
 
-    if (ask->type != NGX_HTTP_HOODY_AI_TYPE_JSON) {
+    if (ask->type == NGX_HTTP_HOODY_AI_TYPE_EDITS) {
         return NGX_HTTP_HOODY_AI_EDITS_MAX;
+    }
+
+    if (ask->type != NGX_HTTP_HOODY_AI_TYPE_JSON) {
+        return NGX_HTTP_HOODY_AI_PLAN_MAX;
     }
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);

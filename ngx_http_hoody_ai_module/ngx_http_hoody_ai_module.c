@@ -23,9 +23,6 @@
 
 #define NGX_HTTP_HOODY_AI_HEADER_BUFFER  2048
 
-/* bytes that the changes of one body may insert */
-#define NGX_HTTP_HOODY_AI_EDITS_TEXT  (8 * 1024 * 1024)
-
 
 static void *ngx_http_hoody_ai_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_hoody_ai_init_main_conf(ngx_conf_t *cf, void *conf);

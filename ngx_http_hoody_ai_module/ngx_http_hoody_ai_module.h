@@ -42,6 +42,9 @@
 
 #define NGX_HTTP_HOODY_AI_REQUEST_ID_LEN  32
 
+/* bytes that the changes of one body may insert */
+#define NGX_HTTP_HOODY_AI_EDITS_TEXT   (8 * 1024 * 1024)
+
 /* bytes of JSON scanned in one turn of the event loop */
 #define NGX_HTTP_HOODY_AI_SCAN_SLICE   (256 * 1024)
 

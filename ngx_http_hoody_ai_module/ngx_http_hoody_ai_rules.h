@@ -17,8 +17,12 @@
 #include <hai_plan.h>
 
 
-/* ceilings of an answer: edits and plans, and what explains a refusal */
-#define NGX_HTTP_HOODY_AI_EDITS_MAX   (1024 * 1024)
+/*
+ * Ceilings of an answer: edits, which are as long as those of a plan can get,
+ * a plan, and what explains a refusal.
+ */
+#define NGX_HTTP_HOODY_AI_EDITS_MAX   NGX_HTTP_HOODY_AI_EDITS_TEXT
+#define NGX_HTTP_HOODY_AI_PLAN_MAX    HAI_PLAN_MAX
 #define NGX_HTTP_HOODY_AI_REASON_MAX  (64 * 1024)
 
 

@@ -39,8 +39,9 @@ $port = start_engine(sub {
         my $headers = defined $now->{found}
             ? ["X-Hoody-Body: $now->{found}"] : [];
         return answer(type => 'application/vnd.hoody.splice',
-            headers => $headers, body => wire(@{ $now->{splice} }))
-            if $now->{splice};
+            headers => $headers, body => wire(map {
+                [@$_[0, 1], $_->[2] x ($now->{times} // 1)]
+            } @{ $now->{splice} })) if $now->{splice};
         return refusal(400, '{"error":{"code":"invalid_body"}}')
             if $now->{invalid};
         return answer(status => 204, headers => $headers);
@@ -702,3 +703,23 @@ is((main::ask(body => $body))[0], 200, 'those are not');
 main::engine(raw => $ask, found => "$size 9 11 -r x", splice => [[1, 0, ' ']]);
 is((main::ask(body => $body))[1], '{ "model":"m","messages":[]}',
     'nor is a reference found that is not there');
+
+
+
+=== TEST 20: edits of a body may be as long as those of a plan
+--- check
+my $body = '{"model":"m","messages":[]}';
+
+for my $found (undef, length($body) . ' 9 12 -- m') {
+    main::engine(raw => '{"epoch":"e1","ask":"body"}', found => $found,
+        splice => [[1, 0, ' ']], times => 3_000_000);
+
+    my $got = exchange(raw => "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
+        . "Connection: close\r\nx-api-key: container-dev-env\r\n"
+        . 'Content-Length: ' . length($body) . "\r\n\r\n$body");
+    my ($request) = provider_requests();
+
+    is($got->{status}, 200, 'sent');
+    is($request->{body_sha256}, Digest::SHA::sha256_hex('{' . ' ' x 3_000_000
+        . substr($body, 1)), 'with all of them');
+}
