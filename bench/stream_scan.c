@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_sse.c common/hai_usage.c common/hai_calls.c common/hai_mask.c */
+/* SOURCES: common/hai_sse.c common/hai_usage.c common/hai_usage_json.c common/hai_usage_whole.c common/hai_calls.c common/hai_mask.c */
 
 /*
  * What each byte of an answer costs: ns for each event or answer and GB/s,

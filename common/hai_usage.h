@@ -39,7 +39,7 @@ enum hai_usage_kind { HAI_USAGE_JSON, HAI_USAGE_SSE };
 struct hai_usage_scan {
     struct hai_usage usage; /* read it at any time */
 
-    /* private, described at the head of hai_usage.c */
+    /* private, described in hai_usage.c and hai_usage_json.c */
     uint64_t skip;
     uint64_t in_string;
     uint64_t number;

@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_usage.c common/hai_calls.c common/hai_sse.c */
+/* SOURCES: common/hai_usage.c common/hai_usage_json.c common/hai_usage_whole.c common/hai_calls.c common/hai_sse.c */
 /* LIBS: -ljansson */
 
 /*
@@ -17,14 +17,7 @@
 #include "hai_sse.h"
 
 #define HAI_USAGE_SIMD 1
-#define hai_usage_init sse2_usage_init
-#define hai_usage_feed sse2_usage_feed
-#include "hai_usage.c"
-#undef hai_usage_init
-#undef hai_usage_feed
-
-void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind);
-void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n);
+#include "../unit/lower_usage.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -314,7 +307,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     compare_at_brace(kind, &whole, data, size, size * cut / 128);
 
     hai_usage_init(&pieces, kind);
-    sse2_usage_init(&sse2, kind);
+    lower_usage_init(&sse2, kind);
     hai_sse_init(&ends);
 
     for (size_t done = 0; done < size;) {
@@ -332,7 +325,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         memcpy(copy, data + done, len);
 
         hai_usage_feed(&pieces, copy, len);
-        sse2_usage_feed(&sse2, copy, len);
+        lower_usage_feed(&sse2, copy, len);
 
         size_t pass = hai_sse_feed(&ends, copy, len);
 

@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_usage.c common/hai_calls.c common/hai_sse.c */
+/* SOURCES: common/hai_usage.c common/hai_usage_json.c common/hai_usage_whole.c common/hai_calls.c common/hai_sse.c */
 /* LIBS: -lcmocka */
 
 /*
@@ -18,14 +18,7 @@
 #include <cmocka.h>
 
 #define HAI_USAGE_SIMD 0
-#define hai_usage_init portable_usage_init
-#define hai_usage_feed portable_usage_feed
-#include "hai_usage.c"
-#undef hai_usage_init
-#undef hai_usage_feed
-
-void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind);
-void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n);
+#include "lower_usage.h"
 
 static void feed(struct hai_usage_scan *us, struct hai_usage_scan *portable,
                  const char *data, size_t n) {
@@ -36,7 +29,7 @@ static void feed(struct hai_usage_scan *us, struct hai_usage_scan *portable,
     memcpy(copy, data, n);
 
     hai_usage_feed(us, copy, n);
-    portable_usage_feed(portable, copy, n);
+    lower_usage_feed(portable, copy, n);
 
     free(copy);
 }
@@ -61,7 +54,7 @@ static void check(enum hai_usage_kind kind, const char *text, uint32_t count,
         struct hai_usage_scan us, portable;
 
         hai_usage_init(&us, kind);
-        portable_usage_init(&portable, kind);
+        lower_usage_init(&portable, kind);
 
         if (cut < len) {
             feed(&us, &portable, text, cut);
@@ -295,7 +288,7 @@ static void bounds(void **state) {
         n += (size_t) snprintf(text + n, sizeof(text) - n, "{}]}");
 
         hai_usage_init(&us, HAI_USAGE_JSON);
-        portable_usage_init(&portable, HAI_USAGE_JSON);
+        lower_usage_init(&portable, HAI_USAGE_JSON);
         feed(&us, &portable, text, n);
 
         assert_int_equal(us.calls.calls.count, 20);
@@ -332,7 +325,7 @@ static void whole_blocks(void **state) {
                              before, "", calls[i], before % 7, "");
 
             hai_usage_init(&us, HAI_USAGE_JSON);
-            portable_usage_init(&portable, HAI_USAGE_JSON);
+            lower_usage_init(&portable, HAI_USAGE_JSON);
             feed(&us, &portable, text, (size_t) n);
             check_calls(&us.calls.calls, 1, "a");
             check_calls(&portable.calls.calls, 1, "a");
@@ -341,7 +334,7 @@ static void whole_blocks(void **state) {
                          before, "");
 
             hai_usage_init(&us, HAI_USAGE_JSON);
-            portable_usage_init(&portable, HAI_USAGE_JSON);
+            lower_usage_init(&portable, HAI_USAGE_JSON);
             feed(&us, &portable, text, (size_t) n);
             check_calls(&us.calls.calls, 1, "a");
             check_calls(&portable.calls.calls, 1, "a");

@@ -1,4 +1,4 @@
-/* SOURCES: common/hai_usage.c common/hai_calls.c common/hai_sse.c */
+/* SOURCES: common/hai_usage.c common/hai_usage_json.c common/hai_usage_whole.c common/hai_calls.c common/hai_sse.c */
 /* LIBS: -lcmocka */
 
 /*
@@ -18,14 +18,7 @@
 #include <cmocka.h>
 
 #define HAI_USAGE_SIMD 0
-#define hai_usage_init portable_usage_init
-#define hai_usage_feed portable_usage_feed
-#include "hai_usage.c"
-#undef hai_usage_init
-#undef hai_usage_feed
-
-void hai_usage_init(struct hai_usage_scan *us, enum hai_usage_kind kind);
-void hai_usage_feed(struct hai_usage_scan *us, const void *data, size_t n);
+#include "lower_usage.h"
 
 struct expected {
     long long input, output, cached;
@@ -47,7 +40,7 @@ static void feed(struct hai_usage_scan *us, struct hai_usage_scan *portable,
     void *copy = exact(data, n);
 
     hai_usage_feed(us, copy, n);
-    portable_usage_feed(portable, copy, n);
+    lower_usage_feed(portable, copy, n);
 
     free(copy);
 }
@@ -69,7 +62,7 @@ static void check(enum hai_usage_kind kind, const char *text, size_t len,
         size_t at = 0;
 
         hai_usage_init(&us, kind);
-        portable_usage_init(&portable, kind);
+        lower_usage_init(&portable, kind);
 
         if (size > 70) {
             at = size - 70;
@@ -259,7 +252,7 @@ static void dull_events(void **state) {
                 size_t first = k == 0 ? (size_t) n : cut;
 
                 hai_usage_init(&us, HAI_USAGE_SSE);
-                portable_usage_init(&portable, HAI_USAGE_SSE);
+                lower_usage_init(&portable, HAI_USAGE_SSE);
                 feed(&us, &portable, text, first);
                 feed(&us, &portable, text + first, (size_t) n - first);
                 check_scan(&us, cases[i].e);
@@ -393,7 +386,7 @@ static void backslashes(void **state) {
                 struct hai_usage_scan us, portable;
 
                 hai_usage_init(&us, HAI_USAGE_JSON);
-                portable_usage_init(&portable, HAI_USAGE_JSON);
+                lower_usage_init(&portable, HAI_USAGE_JSON);
 
                 for (size_t at = 0; at < n; at += cut ? n : 1) {
                     feed(&us, &portable, text + at, cut ? n : 1);
@@ -530,7 +523,7 @@ static void whole_blocks(void **state) {
             struct hai_usage_scan us, portable;
 
             hai_usage_init(&us, HAI_USAGE_JSON);
-            portable_usage_init(&portable, HAI_USAGE_JSON);
+            lower_usage_init(&portable, HAI_USAGE_JSON);
             feed(&us, &portable, text, (size_t) n);
             check_scan(&us, (struct expected){7, 8, 6, true});
             check_scan(&portable, (struct expected){7, 8, 6, true});
