@@ -1,13 +1,15 @@
 /* hoody-ai-control: the control API, and the connector to the runtime. */
 
+#include "answer.h"
 #include "audit.h"
 #include "auth.h"
 #include "control.h"
 #include "locks.h"
+#include "refused.h"
 #include "runtime.h"
-#include "server.h"
 #include "sync.h"
 
+#include "lib/fcgi_server.h"
 #include "lib/log.h"
 #include "lib/options.h"
 #include "lib/service.h"
@@ -194,8 +196,13 @@ static void reload(struct hai_control *control) {
 
 static int run(struct hai_control *control, const struct settings *set,
                int fd) {
-    struct hai_control_server *server;
+    struct hai_fcgi_server *server;
     int sig;
+
+    control->refused = hai_refused_start(control);
+    if (control->refused == NULL) {
+        return 1;
+    }
 
     if (control->runtime != NULL) {
         control->sync = hai_sync_start(control);
@@ -204,26 +211,30 @@ static int run(struct hai_control *control, const struct settings *set,
         }
     }
 
-    server = hai_control_server_start(control, fd, (unsigned) set->threads);
+    server = hai_answer_start(control, fd, (unsigned) set->threads);
     if (server == NULL) {
         return 1;
     }
 
     hai_log(HAI_LOG_INFO, "ready");
 
-    while ((sig = hai_service_wait(-1)) != SIGTERM) {
+    while ((sig = hai_service_wait(HAI_FCGI_TICK_MS)) != SIGTERM) {
         if (sig == SIGHUP) {
             reload(control);
         }
+
+        hai_fcgi_server_tick(server);
     }
 
     hai_log(HAI_LOG_INFO, "ends");
     atomic_store(&control->stopping, true);
 
-    if (!hai_control_server_stop(server, STOP_MS)) {
+    if (!hai_fcgi_server_stop(server, STOP_MS)) {
         hai_log(HAI_LOG_WARN, "a call does not end");
         _exit(0);
     }
+
+    hai_refused_stop(control->refused);
 
     if (control->sync != NULL && !hai_sync_stop(control->sync, SYNC_MS)) {
         hai_log(HAI_LOG_WARN, "the runtime does not answer");

@@ -3,6 +3,7 @@
 #include "route.h"
 
 #include "auth.h"
+#include "connection.h"
 #include "handlers.h"
 
 #include <stdio.h>
@@ -149,7 +150,7 @@ void hai_route(struct hai_call *call) {
 
     if (route->right != 0 && hai_auth_identify(call->control->auth, call) != 0)
     {
-        /* who asked is not known, so nothing is written down */
+        /* who asked is not known, so it is only counted */
         return;
     }
 
@@ -162,6 +163,9 @@ void hai_route(struct hai_call *call) {
                  route->right == HAI_RIGHT_READ ? "read" : "write");
         return;
     }
+
+    /* not for who may not call: that would be work that anybody can ask for */
+    call->writer = hai_connection_open(call->connection, call->control);
 
     if (call->writer == NULL && route->handler != hai_health) {
         call->retry_after = 1;

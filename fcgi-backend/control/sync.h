@@ -23,11 +23,13 @@ void hai_sync_wake(struct hai_sync *sync);
 /*
  * One container that was just made or acted upon: what the runtime says of
  * it, and with ai other than KEEP its gate, written by the calling thread,
- * which holds the lock of the name.
+ * which holds the lock of the name.  version: the gate only over this one,
+ * where somebody has switched AI meanwhile that stays; 0: over any.
  */
 enum hai_write_error hai_sync_one(struct hai_sync *sync,
                                   struct hai_registry_writer *w,
                                   const char *name, enum hai_container_ai ai,
+                                  uint64_t version,
                                   struct hai_write_result *result);
 
 /* When the last full reconcile ended well, milliseconds since 1970; 0: not

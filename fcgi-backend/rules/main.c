@@ -1,12 +1,13 @@
 /* hoody-ai-rules: answers the gateway's questions about rules. */
 
-#include "clock.h"
 #include "engine.h"
+#include "lib/clock.h"
+#include "lib/fcgi_server.h"
 #include "lib/log.h"
 #include "lib/options.h"
 #include "lib/service.h"
 #include "loader.h"
-#include "server.h"
+#include "question.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@
 #define COOLDOWNS 65536 /* of rule and container */
 #define SEEN 65536      /* tool results that were logged */
 #define LOAD_MS 500     /* until questions are taken, loaded or not */
+#define QUESTION_MS 10000
+#define STOP_MS 5000
 
 /* From command line and file. */
 struct settings {
@@ -163,11 +166,51 @@ static const char *path_of(const char *spec) {
     return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
 }
 
+static void *scratch_new(void *data) {
+    struct hai_scratch *s = calloc(1, sizeof(*s));
+
+    (void) data;
+
+    if (s != NULL && hai_scratch_init(s) != 0) {
+        hai_scratch_free(s);
+        free(s);
+        return NULL;
+    }
+
+    return s;
+}
+
+static void scratch_reset(void *scratch) {
+    hai_scratch_reset(scratch);
+}
+
+static void scratch_free(void *scratch) {
+    hai_scratch_free(scratch);
+    free(scratch);
+}
+
+static int answer(void *data, void *scratch, struct hai_fcgi_thread *thread,
+                  FCGX_Request *request) {
+    (void) thread;
+
+    return hai_question_answer(data, scratch, request);
+}
+
 /* From the first thread to the last. */
 static int run(struct hai_engine *engine, const struct settings *set, int fd,
                bool own) {
+    const struct hai_fcgi_owner owner = {
+        .data = engine,
+        .counters = &engine->fcgi,
+        .threads = (size_t) engine->threads,
+        .limit_ms = QUESTION_MS,
+        .scratch_new = scratch_new,
+        .scratch_free = scratch_free,
+        .scratch_reset = scratch_reset,
+        .answer = answer,
+    };
+    struct hai_fcgi_server *server;
     struct hai_loader *loader;
-    struct hai_server *server;
     int sig;
 
     if (hai_entries_start(&engine->entries, &engine->redis, engine->events_key)
@@ -185,20 +228,20 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
     /* who asks meanwhile waits, instead of being told that there is no set */
     hai_loader_wait(loader, LOAD_MS);
 
-    server = hai_server_start(engine, fd);
+    server = hai_fcgi_server_start(&owner, fd);
     if (server == NULL) {
         return 1;
     }
 
     hai_log(HAI_LOG_INFO, "ready");
 
-    while ((sig = hai_service_wait(HAI_SERVER_TICK_MS)) != SIGTERM) {
+    while ((sig = hai_service_wait(HAI_FCGI_TICK_MS)) != SIGTERM) {
         if (sig == SIGHUP) {
             hai_log(HAI_LOG_INFO, "reads everything again");
             hai_loader_reload(loader);
         }
 
-        hai_server_tick(server);
+        hai_fcgi_server_tick(server);
         hai_entries_look(&engine->entries);
     }
 
@@ -210,7 +253,7 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
         hai_log(HAI_LOG_WARN, "cannot remove \"%s\"", path_of(set->socket));
     }
 
-    if (!hai_server_stop(server)) {
+    if (!hai_fcgi_server_stop(server, STOP_MS)) {
         hai_log(HAI_LOG_WARN, "a thread does not end");
         _exit(0);
     }
