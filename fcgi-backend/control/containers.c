@@ -796,6 +796,7 @@ static bool only_ends_ai(const struct hai_call *call) {
  * container that was found.
  */
 static int end_ai(struct hai_call *call) {
+    const struct hai_container_field off = {HAI_SYNC_AI_WANTED, "off", 3};
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_container_read read;
     struct hai_write_result result;
@@ -807,7 +808,7 @@ static int end_ai(struct hai_call *call) {
     }
 
     for (int i = 0; i < TRIES; i++) {
-        struct hai_container c = {.name = name, .ai = HAI_AI_OFF};
+        struct hai_container c = {.name = name, .ai = HAI_AI_OFF, .more = &off};
 
         if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
             return -1;
@@ -815,6 +816,8 @@ static int end_ai(struct hai_call *call) {
 
         remember(call, name, &read);
         how.if_version = wanted != 0 ? wanted : read.version;
+        /* where it is off until it is made, the version has to say so */
+        c.n_more = strcmp(text_of(&read, "status"), "creating") == 0 ? 1 : 0;
         hai_registry_read_free(&read);
 
         if (hai_registry_update(call->writer, &c, &how, &result)

@@ -154,6 +154,8 @@ void hai_route(struct hai_call *call) {
         return;
     }
 
+    /* not before: it would be work that anybody can ask for */
+    call->writer = hai_connection_open(call->connection, call->control);
     call->action = route->action;
 
     if (route->right != 0
@@ -163,9 +165,6 @@ void hai_route(struct hai_call *call) {
                  route->right == HAI_RIGHT_READ ? "read" : "write");
         return;
     }
-
-    /* not for who may not call: that would be work that anybody can ask for */
-    call->writer = hai_connection_open(call->connection, call->control);
 
     if (call->writer == NULL && route->handler != hai_health) {
         call->retry_after = 1;

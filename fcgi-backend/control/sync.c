@@ -248,7 +248,7 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
                                   const char *name, enum hai_container_ai ai,
                                   uint64_t version,
                                   struct hai_write_result *result) {
-    struct hai_container_field more[3];
+    struct hai_container_field more[4];
     struct hai_runtime_error e;
     struct hai_container c;
     struct hai_instance i;
@@ -268,6 +268,8 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
 
     if (write_it(w, &c, false, version, result) == HAI_WRITE_CONFLICT) {
         c.ai = HAI_AI_KEEP;
+        more[c.n_more++] =
+            (struct hai_container_field){HAI_SYNC_AI_WANTED, "", 0};
         write_it(w, &c, false, 0, result);
     }
 

@@ -20,6 +20,10 @@ bool hai_sync_stop(struct hai_sync *sync, int timeout_ms);
 /* Do it all again now (SIGHUP). */
 void hai_sync_wake(struct hai_sync *sync);
 
+/* A field of one that is being made: its AI was switched off meanwhile, which
+ * changes nothing else, and so the version. */
+#define HAI_SYNC_AI_WANTED "ai_wanted"
+
 /*
  * One container that was just made or acted upon: what the runtime says of
  * it, and with ai other than KEEP its gate, written by the calling thread,
