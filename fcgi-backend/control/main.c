@@ -102,27 +102,12 @@ static int parse(struct settings *set, int argc, char **argv) {
     return hai_options_parse(&program, argc, argv, NULL);
 }
 
-/* The path of a unix socket that was made here. */
-static const char *path_of(const char *spec) {
-    return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
-}
-
 /* 0; or the exit status after a message. */
 static int prepare(struct hai_control *control, const struct settings *set) {
-    static char host[HAI_SERVER_MAX + 1];
     char error[512];
 
     control->server = set->server;
-    if (control->server == NULL) {
-        if (gethostname(host, sizeof(host) - 1) != 0) {
-            host[0] = '\0';
-        }
-        control->server = host;
-    }
-
-    if (!hai_service_server_valid(control->server)) {
-        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
-                control->server);
+    if (hai_service_server(NAME, &control->server) != 0) {
         return 2;
     }
 
@@ -252,7 +237,6 @@ int main(int argc, char **argv) {
         .log_level = "info",
         .threads = 8,
     };
-    enum hai_log_level level;
     char error[512];
     bool own;
     int rc, fd;
@@ -262,15 +246,9 @@ int main(int argc, char **argv) {
         return rc > 0 ? 0 : 2;
     }
 
-    if (hai_log_level_parse(set.log_level, &level) != 0) {
-        fprintf(stderr,
-                NAME ": --log-level: \"%s\" is none of error, warn, "
-                     "info, debug\n",
-                set.log_level);
+    if (hai_service_log(NAME, set.log_level) != 0) {
         return 2;
     }
-
-    hai_log_init(NAME, level);
 
     if (hai_service_signals() != 0 || curl_global_init(CURL_GLOBAL_ALL) != 0) {
         hai_log(HAI_LOG_ERROR, "cannot start");
@@ -298,7 +276,7 @@ int main(int argc, char **argv) {
     }
 
     if (own) {
-        unlink(path_of(set.socket));
+        unlink(hai_service_path(set.socket));
     }
 
     if (rc == 0) {

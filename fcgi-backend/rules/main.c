@@ -113,21 +113,10 @@ static void engine_free(struct hai_engine *engine) {
 
 /* 0, or -1 after a message. */
 static int engine_init(struct hai_engine *engine, const struct settings *set) {
-    static char host[HAI_SERVER_MAX + 1];
     const char *server = set->server;
     char error[256];
 
-    if (server == NULL) {
-        if (gethostname(host, sizeof(host) - 1) != 0) {
-            host[0] = '\0';
-        }
-
-        server = host;
-    }
-
-    if (!hai_service_server_valid(server)) {
-        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
-                server);
+    if (hai_service_server(NAME, &server) != 0) {
         return -1;
     }
 
@@ -159,11 +148,6 @@ static int engine_init(struct hai_engine *engine, const struct settings *set) {
     }
 
     return 0;
-}
-
-/* The way of a unix socket that was made here, or NULL. */
-static const char *path_of(const char *spec) {
-    return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
 }
 
 static void *scratch_new(void *data) {
@@ -249,8 +233,9 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
     atomic_store(&engine->stopping, true);
 
     /* before the socket is closed: the next engine may have the path then */
-    if (own && unlink(path_of(set->socket)) != 0) {
-        hai_log(HAI_LOG_WARN, "cannot remove \"%s\"", path_of(set->socket));
+    if (own && unlink(hai_service_path(set->socket)) != 0) {
+        hai_log(HAI_LOG_WARN, "cannot remove \"%s\"",
+                hai_service_path(set->socket));
     }
 
     if (!hai_fcgi_server_stop(server, STOP_MS)) {
@@ -272,7 +257,6 @@ int main(int argc, char **argv) {
         .log_level = "info",
         .threads = 16,
     };
-    enum hai_log_level level;
     char error[512];
     bool own;
     int rc, fd;
@@ -282,15 +266,10 @@ int main(int argc, char **argv) {
         return rc > 0 ? 0 : 2;
     }
 
-    if (hai_log_level_parse(set.log_level, &level) != 0) {
-        fprintf(stderr,
-                NAME ": --log-level: \"%s\" is none of error, warn, "
-                     "info, debug\n",
-                set.log_level);
+    if (hai_service_log(NAME, set.log_level) != 0) {
         return 2;
     }
 
-    hai_log_init(NAME, level);
     srandom((unsigned) (hai_wall_ms() ^ (uint64_t) getpid()));
 
     if (engine_init(&engine, &set) != 0) {
@@ -314,7 +293,7 @@ int main(int argc, char **argv) {
         hai_log(HAI_LOG_ERROR, "%s", error);
 
         if (own) {
-            unlink(path_of(set.socket));
+            unlink(hai_service_path(set.socket));
         }
 
         return 1;
@@ -326,7 +305,7 @@ int main(int argc, char **argv) {
         engine_free(&engine);
 
     } else if (own) {
-        unlink(path_of(set.socket));
+        unlink(hai_service_path(set.socket));
     }
 
     return rc;
