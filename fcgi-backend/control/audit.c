@@ -2,6 +2,7 @@
 
 #include "audit.h"
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/time_text.h"
 
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define STREAM_MAX "100000"
@@ -119,7 +119,7 @@ static void add_entry(struct hai_audit_log *log, struct hai_registry_writer *w,
     char error[256];
     redisReply *reply;
 
-    if (w->c == NULL || w->c->err != 0) {
+    if (w == NULL || w->c->err != 0) {
         return;
     }
 
@@ -181,11 +181,9 @@ void hai_audit_call(struct hai_audit_log *log, struct hai_call *call) {
 void hai_audit_own(struct hai_audit_log *log, struct hai_registry_writer *w,
                    const struct hai_audit_note *note) {
     char ts[HAI_TIME_SIZE];
-    struct timespec now;
     json_t *entry;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    hai_time_text((int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000, ts);
+    hai_time_text((int64_t) hai_wall_ms(), ts);
 
     entry =
         json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "ts", ts, "who", note->who,
@@ -196,4 +194,17 @@ void hai_audit_own(struct hai_audit_log *log, struct hai_registry_writer *w,
     }
 
     put(log, w, entry);
+}
+
+void hai_audit_refused(struct hai_audit_log *log, struct hai_registry_writer *w,
+                       const char *who, const char *reason,
+                       unsigned long count) {
+    char ts[HAI_TIME_SIZE];
+
+    hai_time_text((int64_t) hai_wall_ms(), ts);
+
+    put(log, w,
+        json_pack("{s:s,s:s,s:s,s:s,s:i,s:s,s:I}", "ts", ts, "who", who,
+                  "action", "call.refused", "container", "", "status", 401,
+                  "detail", reason, "count", (json_int_t) count));
 }

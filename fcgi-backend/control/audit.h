@@ -35,4 +35,10 @@ struct hai_audit_note {
 void hai_audit_own(struct hai_audit_log *log, struct hai_registry_writer *w,
                    const struct hai_audit_note *note);
 
+/* Calls of who is not known, "uid:<n>" or "address:<ip>", that were refused
+ * within a second.  w: NULL without Redis. */
+void hai_audit_refused(struct hai_audit_log *log, struct hai_registry_writer *w,
+                       const char *who, const char *reason,
+                       unsigned long count);
+
 #endif

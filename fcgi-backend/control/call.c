@@ -12,6 +12,7 @@
 
 #define PATH_MAX_LEN 1024
 #define QUERY_VALUE_MAX 1024
+#define SKIP_MAX (8 * HAI_CALL_BODY_MAX) /* that nobody asked for */
 
 static const struct {
     int status;
@@ -137,6 +138,31 @@ int hai_fail_write(struct hai_call *call,
         call->retry_after = 1;
         return hai_fail_code(call, 503, "REGISTRY_UNAVAILABLE", NULL,
                              "The registry cannot be written now");
+    }
+}
+
+int hai_wait_begin(struct hai_call *call) {
+    struct hai_control *control = call->control;
+    unsigned n = atomic_load(&control->waiting);
+
+    while (control->runtime != NULL && !call->waits) {
+        if (n >= control->waiting_max) {
+            call->retry_after = 2;
+            return hai_fail_code(call, 503, "RUNTIME_BUSY", NULL,
+                                 "Too many calls wait for the runtime");
+        }
+
+        call->waits =
+            atomic_compare_exchange_weak(&control->waiting, &n, n + 1);
+    }
+
+    return 0;
+}
+
+void hai_wait_end(struct hai_call *call) {
+    if (call->waits) {
+        atomic_fetch_sub(&call->control->waiting, 1);
+        call->waits = false;
     }
 }
 
@@ -328,6 +354,27 @@ int hai_call_read(struct hai_call *call) {
                    || read_body(call) != 0
                ? -1
                : 0;
+}
+
+int hai_call_skip(struct hai_call *call) {
+    FCGX_Stream *in = call->fcgi->in;
+    char chunk[8192];
+    size_t total = 0;
+    int n;
+
+    do {
+        n = FCGX_GetStr(chunk, sizeof(chunk), in);
+        total += (size_t) n;
+
+        if (total > SKIP_MAX) {
+            return hai_fail(call, 413, "the body has more than %lu bytes",
+                            HAI_CALL_BODY_MAX);
+        }
+    } while (n == sizeof(chunk));
+
+    return FCGX_GetError(in) == 0
+               ? 0
+               : hai_fail(call, 400, "the call is not complete");
 }
 
 void hai_call_free(struct hai_call *call) {

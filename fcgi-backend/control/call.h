@@ -15,6 +15,8 @@
 #define HAI_CALL_BODY_MAX (1024UL * 1024)
 #define HAI_CALL_SEGMENTS 8
 
+struct hai_connection;
+
 /* Who calls. */
 struct hai_caller {
     char who[80];             /* "token:<id>" or "uid:<n>" */
@@ -23,7 +25,9 @@ struct hai_caller {
 
 struct hai_call {
     struct hai_control *control;
-    struct hai_registry_writer *writer;
+    struct hai_connection *connection;
+    struct hai_registry_writer *writer; /* of it; NULL: no registry now */
+    bool waits;                         /* is one of control->waiting */
     FCGX_Request *fcgi;
 
     const char *method;
@@ -59,6 +63,11 @@ struct hai_call {
  * request), or the connection is broken.
  */
 int hai_call_read(struct hai_call *call);
+
+/* What the peer has sent besides.  0; or -1, answered: it does not end, or the
+ * connection is broken. */
+int hai_call_skip(struct hai_call *call);
+
 void hai_call_free(struct hai_call *call);
 
 /* Writes the answer.  0, or -1: the connection is broken. */
@@ -90,5 +99,14 @@ int hai_fail_write(struct hai_call *call,
                    const struct hai_write_result *result);
 
 int hai_fail_memory(struct hai_call *call);
+
+/*
+ * Before a call waits for the runtime, or for another call that may do so: a
+ * runtime that hangs must not hold all threads.  0; or -1, answered with 503
+ * RUNTIME_BUSY, and nothing was done.  Without a runtime, and the second time,
+ * there is nothing to ask.  The end is not the handlers'.
+ */
+int hai_wait_begin(struct hai_call *call);
+void hai_wait_end(struct hai_call *call);
 
 #endif

@@ -21,6 +21,7 @@
 #define LIMIT_DEFAULT 20
 #define LIMIT_MAX 100
 #define NAME_SIZE (HAI_NAME_MAX + 1)
+#define TRIES 10
 
 /* --- one ------------------------------------------------------------------- */
 
@@ -561,9 +562,10 @@ static int may_set(struct hai_call *call, const struct hai_container *c,
                                          : "host_interface");
 }
 
-/* The registry knows it, and admits nobody yet. */
+/* The registry knows it, and admits nobody yet.  *version: as it was made. */
 static int register_new(struct hai_call *call,
-                        struct hai_change_request *change, bool runtime) {
+                        struct hai_change_request *change, bool runtime,
+                        uint64_t *version) {
     struct hai_container c = change->container;
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_write_result result;
@@ -579,12 +581,14 @@ static int register_new(struct hai_call *call,
         return hai_fail_write(call, &result);
     }
 
+    *version = result.version;
+
     return 0;
 }
 
 /* The runtime has it; now the registry says what it is. */
 static int finish_create(struct hai_call *call,
-                         struct hai_change_request *change) {
+                         struct hai_change_request *change, uint64_t version) {
     struct hai_runtime_spec spec = {
         .name = change->name,
         .id = call->container_id,
@@ -607,7 +611,7 @@ static int finish_create(struct hai_call *call,
     }
 
     return hai_sync_one(call->control->sync, call->writer, change->name,
-                        spec.ai ? HAI_AI_ON : HAI_AI_OFF, &result)
+                        spec.ai ? HAI_AI_ON : HAI_AI_OFF, version, &result)
                    == HAI_WRITE_OK
                ? 0
                : hai_fail_write(call, &result);
@@ -616,10 +620,13 @@ static int finish_create(struct hai_call *call,
 int hai_containers_create(struct hai_call *call) {
     struct hai_control *control = call->control;
     struct hai_change_request change;
+    uint64_t version = 0;
     char random[13];
     int rc;
 
-    if (find_project(call, HAI_RIGHT_WRITE) != 0 || can_make(call) != 0) {
+    if (find_project(call, HAI_RIGHT_WRITE) != 0 || can_make(call) != 0
+        || hai_wait_begin(call) != 0)
+    {
         return -1;
     }
 
@@ -650,14 +657,14 @@ int hai_containers_create(struct hai_call *call) {
 
     snprintf(call->container, sizeof(call->container), "%s", change.name);
 
-    if (!hai_lock(control->locks, change.name, HAI_LOCK_MS)) {
+    if (!hai_lock_name(call, change.name)) {
         hai_change_request_free(&change);
         return hai_fail(call, 409, "The name is in use just now");
     }
 
-    rc = register_new(call, &change, control->runtime != NULL);
+    rc = register_new(call, &change, control->runtime != NULL, &version);
     if (rc == 0 && control->runtime != NULL) {
-        rc = finish_create(call, &change);
+        rc = finish_create(call, &change, version);
     }
 
     hai_unlock(control->locks, change.name);
@@ -708,7 +715,7 @@ static int rename_it(struct hai_call *call, const char *name,
         return -1;
     }
 
-    if (!hai_lock(call->control->locks, new_name, HAI_LOCK_MS)) {
+    if (!hai_lock_name(call, new_name)) {
         return hai_fail(call, 409, "The new name is in use just now");
     }
 
@@ -767,20 +774,88 @@ static int update(struct hai_call *call, const char *name,
     return 0;
 }
 
+/* For the audit. */
+static void remember(struct hai_call *call, const char *name,
+                     const struct hai_container_read *read) {
+    json_t *before = hai_view_container(call->control, name, read);
+
+    json_decref(call->before);
+    call->before = before != NULL ? hai_view_audit(before) : NULL;
+    json_decref(before);
+}
+
+/* Is AI to be switched off, and nothing else? */
+static bool only_ends_ai(const struct hai_call *call) {
+    return json_object_size(call->body) == 1
+           && json_is_false(json_object_get(call->body, "ai"));
+}
+
+/*
+ * Taking access away waits for nobody: who has the name locked may be waiting
+ * for a runtime that hangs.  So the version alone says that it is still the
+ * container that was found.
+ */
+static int end_ai(struct hai_call *call) {
+    const struct hai_container_field off = {HAI_SYNC_AI_WANTED, "off", 3};
+    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_container_read read;
+    struct hai_write_result result;
+    char name[NAME_SIZE];
+    uint64_t wanted;
+
+    if (if_match(call, &wanted) != 0) {
+        return -1;
+    }
+
+    for (int i = 0; i < TRIES; i++) {
+        struct hai_container c = {.name = name, .ai = HAI_AI_OFF, .more = &off};
+
+        if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
+            return -1;
+        }
+
+        remember(call, name, &read);
+        how.if_version = wanted != 0 ? wanted : read.version;
+        /* where it is off until it is made, the version has to say so */
+        c.n_more = strcmp(text_of(&read, "status"), "creating") == 0 ? 1 : 0;
+        hai_registry_read_free(&read);
+
+        if (hai_registry_update(call->writer, &c, &how, &result)
+            == HAI_WRITE_OK) {
+            return show(call, 200, "Container updated successfully", name);
+        }
+
+        /* else somebody was first: once more */
+        if (wanted != 0
+            || (result.error != HAI_WRITE_CONFLICT
+                && result.error != HAI_WRITE_NOT_FOUND))
+        {
+            break;
+        }
+    }
+
+    return hai_fail_write(call, &result);
+}
+
 int hai_containers_update(struct hai_call *call) {
     struct hai_change_request change;
     struct hai_container_read read;
     char name[NAME_SIZE], now_named[NAME_SIZE];
-    json_t *before;
     int rc;
 
-    if (hai_lock_container(call, "container_finalizing", name, &read) != 0) {
+    if (only_ends_ai(call)) {
+        return end_ai(call);
+    }
+
+    /* the runtime has to be told of a new name */
+    if ((json_object_get(call->body, "name") != NULL
+         && hai_wait_begin(call) != 0)
+        || hai_lock_container(call, "container_finalizing", name, &read) != 0)
+    {
         return -1;
     }
 
-    before = hai_view_container(call->control, name, &read);
-    call->before = before != NULL ? hai_view_audit(before) : NULL;
-    json_decref(before);
+    remember(call, name, &read);
 
     rc = hai_view_parse(call, false, &change);
     if (rc == 0) {
@@ -864,16 +939,15 @@ static int delete_it(struct hai_call *call, const char *name,
 int hai_containers_delete(struct hai_call *call) {
     struct hai_container_read read;
     char name[NAME_SIZE];
-    json_t *before;
     int rc;
 
-    if (hai_lock_container(call, "container_finalizing", name, &read) != 0) {
+    if (hai_wait_begin(call) != 0
+        || hai_lock_container(call, "container_finalizing", name, &read) != 0)
+    {
         return -1;
     }
 
-    before = hai_view_container(call->control, name, &read);
-    call->before = before != NULL ? hai_view_audit(before) : NULL;
-    json_decref(before);
+    remember(call, name, &read);
 
     rc = can_make(call);
     if (rc == 0) {

@@ -6,6 +6,7 @@
 #ifndef HAI_CONTROL_H
 #define HAI_CONTROL_H
 
+#include "lib/fcgi_server.h"
 #include "lib/redis.h"
 #include "lib/registry_writer.h"
 #include "lib/tokens.h"
@@ -16,6 +17,7 @@
 
 struct hai_audit_log;
 struct hai_lock_table;
+struct hai_refused;
 struct hai_runtime;
 struct hai_sync;
 
@@ -28,8 +30,12 @@ struct hai_control {
     struct hai_runtime *runtime; /* NULL: creating registers only */
     struct hai_sync *sync;       /* NULL without a runtime */
     struct hai_audit_log *audit;
+    struct hai_refused *refused;
     struct hai_lock_table *locks; /* one change of a container at a time */
     struct hai_auth *auth;
+    struct hai_fcgi_counters counters;
+    unsigned waiting_max; /* calls that wait for the runtime: not all threads */
+    atomic_uint waiting;  /* such calls, see hai_wait_begin() */
     atomic_bool stopping;
 };
 

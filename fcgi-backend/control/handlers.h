@@ -47,12 +47,13 @@ json_t *hai_containers_with_ai(struct hai_call *call);
 int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
                        char *name, struct hai_container_read *read);
 
-#define HAI_LOCK_MS 5000 /* for others to end */
+/* Waits for others to end, where it may; false: they have not. */
+bool hai_lock_name(struct hai_call *call, const char *name);
 
 /*
- * The same for the container of the path that is to be changed, with its name
- * locked: hai_unlock() is the caller's.  code: what is said where it is in use
- * (409).
+ * The same as hai_find_container() for the container of the path that is to be
+ * changed, with its name locked: hai_unlock() is the caller's.  code: what is
+ * said where it is in use (409).
  */
 int hai_lock_container(struct hai_call *call, const char *code, char *name,
                        struct hai_container_read *read);

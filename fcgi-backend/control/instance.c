@@ -12,11 +12,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LOCK_MS 5000 /* for others to end */
+
 static int busy(struct hai_call *call, const char *code) {
     call->retry_after = 2;
 
     return hai_fail_code(call, 409, code, NULL,
                          "Another operation on the container is under way");
+}
+
+bool hai_lock_name(struct hai_call *call, const char *name) {
+    struct hai_lock_table *locks = call->control->locks;
+
+    /* whoever has it may be waiting for the runtime */
+    return hai_lock(locks, name, 0)
+           || (hai_wait_begin(call) == 0 && hai_lock(locks, name, LOCK_MS));
 }
 
 int hai_lock_container(struct hai_call *call, const char *code, char *name,
@@ -30,7 +40,7 @@ int hai_lock_container(struct hai_call *call, const char *code, char *name,
 
     hai_registry_read_free(read);
 
-    if (!hai_lock(locks, was, HAI_LOCK_MS)) {
+    if (!hai_lock_name(call, was)) {
         return busy(call, code);
     }
 

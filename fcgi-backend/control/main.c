@@ -1,13 +1,15 @@
 /* hoody-ai-control: the control API, and the connector to the runtime. */
 
+#include "answer.h"
 #include "audit.h"
 #include "auth.h"
 #include "control.h"
 #include "locks.h"
+#include "refused.h"
 #include "runtime.h"
-#include "server.h"
 #include "sync.h"
 
+#include "lib/fcgi_server.h"
 #include "lib/log.h"
 #include "lib/options.h"
 #include "lib/service.h"
@@ -100,27 +102,12 @@ static int parse(struct settings *set, int argc, char **argv) {
     return hai_options_parse(&program, argc, argv, NULL);
 }
 
-/* The path of a unix socket that was made here. */
-static const char *path_of(const char *spec) {
-    return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
-}
-
 /* 0; or the exit status after a message. */
 static int prepare(struct hai_control *control, const struct settings *set) {
-    static char host[HAI_SERVER_MAX + 1];
     char error[512];
 
     control->server = set->server;
-    if (control->server == NULL) {
-        if (gethostname(host, sizeof(host) - 1) != 0) {
-            host[0] = '\0';
-        }
-        control->server = host;
-    }
-
-    if (!hai_service_server_valid(control->server)) {
-        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
-                control->server);
+    if (hai_service_server(NAME, &control->server) != 0) {
         return 2;
     }
 
@@ -194,8 +181,13 @@ static void reload(struct hai_control *control) {
 
 static int run(struct hai_control *control, const struct settings *set,
                int fd) {
-    struct hai_control_server *server;
+    struct hai_fcgi_server *server;
     int sig;
+
+    control->refused = hai_refused_start(control);
+    if (control->refused == NULL) {
+        return 1;
+    }
 
     if (control->runtime != NULL) {
         control->sync = hai_sync_start(control);
@@ -204,26 +196,30 @@ static int run(struct hai_control *control, const struct settings *set,
         }
     }
 
-    server = hai_control_server_start(control, fd, (unsigned) set->threads);
+    server = hai_answer_start(control, fd, (unsigned) set->threads);
     if (server == NULL) {
         return 1;
     }
 
     hai_log(HAI_LOG_INFO, "ready");
 
-    while ((sig = hai_service_wait(-1)) != SIGTERM) {
+    while ((sig = hai_service_wait(HAI_FCGI_TICK_MS)) != SIGTERM) {
         if (sig == SIGHUP) {
             reload(control);
         }
+
+        hai_fcgi_server_tick(server);
     }
 
     hai_log(HAI_LOG_INFO, "ends");
     atomic_store(&control->stopping, true);
 
-    if (!hai_control_server_stop(server, STOP_MS)) {
+    if (!hai_fcgi_server_stop(server, STOP_MS)) {
         hai_log(HAI_LOG_WARN, "a call does not end");
         _exit(0);
     }
+
+    hai_refused_stop(control->refused);
 
     if (control->sync != NULL && !hai_sync_stop(control->sync, SYNC_MS)) {
         hai_log(HAI_LOG_WARN, "the runtime does not answer");
@@ -241,7 +237,6 @@ int main(int argc, char **argv) {
         .log_level = "info",
         .threads = 8,
     };
-    enum hai_log_level level;
     char error[512];
     bool own;
     int rc, fd;
@@ -251,15 +246,9 @@ int main(int argc, char **argv) {
         return rc > 0 ? 0 : 2;
     }
 
-    if (hai_log_level_parse(set.log_level, &level) != 0) {
-        fprintf(stderr,
-                NAME ": --log-level: \"%s\" is none of error, warn, "
-                     "info, debug\n",
-                set.log_level);
+    if (hai_service_log(NAME, set.log_level) != 0) {
         return 2;
     }
-
-    hai_log_init(NAME, level);
 
     if (hai_service_signals() != 0 || curl_global_init(CURL_GLOBAL_ALL) != 0) {
         hai_log(HAI_LOG_ERROR, "cannot start");
@@ -287,7 +276,7 @@ int main(int argc, char **argv) {
     }
 
     if (own) {
-        unlink(path_of(set.socket));
+        unlink(hai_service_path(set.socket));
     }
 
     if (rc == 0) {

@@ -97,13 +97,14 @@ static int operate(struct hai_call *call, const struct operation *op,
         if (e.kind == HAI_RUNTIME_UNREACHABLE) {
             hai_sync_wake(control->sync);
         } else {
-            hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP,
+            hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP, 0,
                          &result);
         }
         return hai_fail_runtime(call, &e);
     }
 
-    return hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP, &result)
+    return hai_sync_one(control->sync, call->writer, name, HAI_AI_KEEP, 0,
+                        &result)
                    == HAI_WRITE_OK
                ? 0
                : hai_fail_write(call, &result);
@@ -115,7 +116,9 @@ int hai_containers_operate(struct hai_call *call) {
     char name[HAI_NAME_MAX + 1];
     int rc;
 
-    if (hai_lock_container(call, "container_finalizing", name, &read) != 0) {
+    if (hai_wait_begin(call) != 0
+        || hai_lock_container(call, "container_finalizing", name, &read) != 0)
+    {
         return -1;
     }
 

@@ -3,6 +3,7 @@
 #include "route.h"
 
 #include "auth.h"
+#include "connection.h"
 #include "handlers.h"
 
 #include <stdio.h>
@@ -149,10 +150,12 @@ void hai_route(struct hai_call *call) {
 
     if (route->right != 0 && hai_auth_identify(call->control->auth, call) != 0)
     {
-        /* who asked is not known, so nothing is written down */
+        /* who asked is not known, so it is only counted */
         return;
     }
 
+    /* not before: it would be work that anybody can ask for */
+    call->writer = hai_connection_open(call->connection, call->control);
     call->action = route->action;
 
     if (route->right != 0

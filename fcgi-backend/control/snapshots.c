@@ -143,8 +143,10 @@ static int lock(struct hai_call *call, char *name) {
     struct hai_container_read read;
     int rc;
 
-    if (hai_lock_container(call, "SNAPSHOT_OPERATION_IN_PROGRESS", name, &read)
-        != 0)
+    if (hai_wait_begin(call) != 0
+        || hai_lock_container(call, "SNAPSHOT_OPERATION_IN_PROGRESS", name,
+                              &read)
+               != 0)
     {
         return -1;
     }
@@ -209,7 +211,7 @@ int hai_snapshots_list(struct hai_call *call) {
     }
     hai_registry_read_free(&read);
 
-    if (need_runtime(call) != 0) {
+    if (need_runtime(call) != 0 || hai_wait_begin(call) != 0) {
         return -1;
     }
 
@@ -395,7 +397,7 @@ int hai_snapshots_restore(struct hai_call *call) {
                                       call->container_id, one->name, &e);
 
     /* addresses and state may be others now, whether it went well or not */
-    if (hai_sync_one(call->control->sync, call->writer, name, HAI_AI_KEEP,
+    if (hai_sync_one(call->control->sync, call->writer, name, HAI_AI_KEEP, 0,
                      &result)
         != HAI_WRITE_OK)
     {

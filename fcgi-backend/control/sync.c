@@ -246,8 +246,9 @@ static enum hai_write_error write_it(struct hai_registry_writer *w,
 enum hai_write_error hai_sync_one(struct hai_sync *sync,
                                   struct hai_registry_writer *w,
                                   const char *name, enum hai_container_ai ai,
+                                  uint64_t version,
                                   struct hai_write_result *result) {
-    struct hai_container_field more[3];
+    struct hai_container_field more[4];
     struct hai_runtime_error e;
     struct hai_container c;
     struct hai_instance i;
@@ -264,7 +265,14 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
     fill(sync, &i, &c, more);
     c.name = name;
     c.ai = ai;
-    write_it(w, &c, false, 0, result);
+
+    if (write_it(w, &c, false, version, result) == HAI_WRITE_CONFLICT) {
+        c.ai = HAI_AI_KEEP;
+        more[c.n_more++] =
+            (struct hai_container_field){HAI_SYNC_AI_WANTED, "", 0};
+        write_it(w, &c, false, 0, result);
+    }
+
     hai_instance_free(&i);
 
     return result->error;

@@ -4,7 +4,6 @@
  */
 
 #include <curl/curl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -127,7 +126,6 @@ static int set_allowed(struct hai_worker *w, const struct hai_option_list *l) {
  * happens. */
 static int configure(struct hai_worker *w, const struct arguments *a) {
     enum hai_log_level level = HAI_LOG_INFO;
-    char host[HOST_NAME_MAX + 1] = "";
     const char *server = a->server;
     char error[256];
 
@@ -140,15 +138,7 @@ static int configure(struct hai_worker *w, const struct arguments *a) {
     }
     hai_log_init(NAME, level);
 
-    if (server == NULL && gethostname(host, sizeof(host) - 1) == 0) {
-        server = host;
-    }
-    if (server == NULL) {
-        server = "";
-    }
-    if (!hai_service_server_valid(server)) {
-        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
-                server);
+    if (hai_service_server(NAME, &server) != 0) {
         return -1;
     }
 

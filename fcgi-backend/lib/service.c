@@ -4,6 +4,8 @@
 
 #include "service.h"
 
+#include "log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -87,6 +89,36 @@ bool hai_service_server_valid(const char *name) {
         }
     }
     return len > 0 && len <= HAI_SERVER_MAX;
+}
+
+int hai_service_log(const char *program, const char *level) {
+    enum hai_log_level parsed;
+
+    if (hai_log_level_parse(level, &parsed) != 0) {
+        fprintf(stderr,
+                "%s: --log-level: \"%s\" is none of error, warn, info, debug\n",
+                program, level);
+        return -1;
+    }
+    hai_log_init(program, parsed);
+    return 0;
+}
+
+int hai_service_server(const char *program, const char **server) {
+    static char host[HAI_SERVER_MAX + 1];
+
+    if (*server == NULL) {
+        if (gethostname(host, sizeof(host) - 1) != 0) {
+            host[0] = '\0';
+        }
+        *server = host;
+    }
+    if (!hai_service_server_valid(*server)) {
+        fprintf(stderr, "%s: --server: \"%s\" is no name for a server\n",
+                program, *server);
+        return -1;
+    }
+    return 0;
 }
 
 int hai_service_user(const char *user, char *error, size_t size) {
@@ -345,9 +377,13 @@ static int listen_tcp(const char *spec, char *error, size_t size) {
     return fd;
 }
 
+const char *hai_service_path(const char *spec) {
+    return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
+}
+
 int hai_service_listen(const char *spec, const char *mode, const char *group,
                        bool *own, char *error, size_t size) {
-    const char *path = strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
+    const char *path = hai_service_path(spec);
     int fd = listen_passed(error, size);
 
     *own = false;

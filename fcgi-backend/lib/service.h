@@ -21,6 +21,13 @@ int hai_service_wait(int timeout_ms);
 #define HAI_SERVER_MAX 255
 bool hai_service_server_valid(const char *name);
 
+/*
+ * What --log-level and --server say, of the program of this name; *server is
+ * the host's name where it is NULL.  0; or -1 after a message.
+ */
+int hai_service_log(const char *program, const char *level);
+int hai_service_server(const char *program, const char **server);
+
 /* Becomes this user and its groups; 0, or -1 with a message in error. */
 int hai_service_user(const char *user, char *error, size_t size);
 
@@ -34,5 +41,8 @@ int hai_service_user(const char *user, char *error, size_t size);
  */
 int hai_service_listen(const char *spec, const char *mode, const char *group,
                        bool *own, char *error, size_t size);
+
+/* Of a spec that is a path, also as "unix:/path". */
+const char *hai_service_path(const char *spec);
 
 #endif

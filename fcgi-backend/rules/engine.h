@@ -1,8 +1,8 @@
 /*
  * What the threads of hoody-ai-rules share.
  *
- *   main       signals, and ends what takes too long (server.c)
- *   workers    answer questions (server.c, question.c)
+ *   main       signals, and ends what takes too long (lib/fcgi_server.c)
+ *   workers    answer questions (lib/fcgi_server.c, question.c)
  *   loader     watches file and Redis, makes sets, publishes (loader.c)
  *   writer     writes entries to the stream (entries.c)
  *
@@ -15,6 +15,7 @@
 
 #include "entries.h"
 #include "lib/evaluate.h"
+#include "lib/fcgi_server.h"
 #include "lib/redis.h"
 #include "set.h"
 
@@ -42,7 +43,6 @@ struct hai_counters {
     atomic_ullong answers[HAI_ANSWER_COUNT];
     atomic_ullong reloads;
     atomic_ullong reloads_failed;
-    atomic_ullong accepted; /* connections */
 };
 
 /* Why the last load was refused. */
@@ -81,7 +81,7 @@ struct hai_engine {
     struct hai_entries entries;
     struct hai_cooldown *cooldown;
     struct hai_seen *seen;
-    atomic_uint connections;
+    struct hai_fcgi_counters fcgi;
     atomic_bool stopping;
 };
 

@@ -2,7 +2,7 @@
 
 #include "entries.h"
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #include <errno.h>

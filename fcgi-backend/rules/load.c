@@ -2,7 +2,7 @@
 
 #include "loader_core.h"
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #include <stdio.h>

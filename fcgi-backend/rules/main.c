@@ -1,12 +1,13 @@
 /* hoody-ai-rules: answers the gateway's questions about rules. */
 
-#include "clock.h"
 #include "engine.h"
+#include "lib/clock.h"
+#include "lib/fcgi_server.h"
 #include "lib/log.h"
 #include "lib/options.h"
 #include "lib/service.h"
 #include "loader.h"
-#include "server.h"
+#include "question.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@
 #define COOLDOWNS 65536 /* of rule and container */
 #define SEEN 65536      /* tool results that were logged */
 #define LOAD_MS 500     /* until questions are taken, loaded or not */
+#define QUESTION_MS 10000
+#define STOP_MS 5000
 
 /* From command line and file. */
 struct settings {
@@ -110,21 +113,10 @@ static void engine_free(struct hai_engine *engine) {
 
 /* 0, or -1 after a message. */
 static int engine_init(struct hai_engine *engine, const struct settings *set) {
-    static char host[HAI_SERVER_MAX + 1];
     const char *server = set->server;
     char error[256];
 
-    if (server == NULL) {
-        if (gethostname(host, sizeof(host) - 1) != 0) {
-            host[0] = '\0';
-        }
-
-        server = host;
-    }
-
-    if (!hai_service_server_valid(server)) {
-        fprintf(stderr, NAME ": --server: \"%s\" is no name for a server\n",
-                server);
+    if (hai_service_server(NAME, &server) != 0) {
         return -1;
     }
 
@@ -158,16 +150,51 @@ static int engine_init(struct hai_engine *engine, const struct settings *set) {
     return 0;
 }
 
-/* The way of a unix socket that was made here, or NULL. */
-static const char *path_of(const char *spec) {
-    return strncmp(spec, "unix:", 5) == 0 ? spec + 5 : spec;
+static void *scratch_new(void *data) {
+    struct hai_scratch *s = calloc(1, sizeof(*s));
+
+    (void) data;
+
+    if (s != NULL && hai_scratch_init(s) != 0) {
+        hai_scratch_free(s);
+        free(s);
+        return NULL;
+    }
+
+    return s;
+}
+
+static void scratch_reset(void *scratch) {
+    hai_scratch_reset(scratch);
+}
+
+static void scratch_free(void *scratch) {
+    hai_scratch_free(scratch);
+    free(scratch);
+}
+
+static int answer(void *data, void *scratch, struct hai_fcgi_thread *thread,
+                  FCGX_Request *request) {
+    (void) thread;
+
+    return hai_question_answer(data, scratch, request);
 }
 
 /* From the first thread to the last. */
 static int run(struct hai_engine *engine, const struct settings *set, int fd,
                bool own) {
+    const struct hai_fcgi_owner owner = {
+        .data = engine,
+        .counters = &engine->fcgi,
+        .threads = (size_t) engine->threads,
+        .limit_ms = QUESTION_MS,
+        .scratch_new = scratch_new,
+        .scratch_free = scratch_free,
+        .scratch_reset = scratch_reset,
+        .answer = answer,
+    };
+    struct hai_fcgi_server *server;
     struct hai_loader *loader;
-    struct hai_server *server;
     int sig;
 
     if (hai_entries_start(&engine->entries, &engine->redis, engine->events_key)
@@ -185,20 +212,20 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
     /* who asks meanwhile waits, instead of being told that there is no set */
     hai_loader_wait(loader, LOAD_MS);
 
-    server = hai_server_start(engine, fd);
+    server = hai_fcgi_server_start(&owner, fd);
     if (server == NULL) {
         return 1;
     }
 
     hai_log(HAI_LOG_INFO, "ready");
 
-    while ((sig = hai_service_wait(HAI_SERVER_TICK_MS)) != SIGTERM) {
+    while ((sig = hai_service_wait(HAI_FCGI_TICK_MS)) != SIGTERM) {
         if (sig == SIGHUP) {
             hai_log(HAI_LOG_INFO, "reads everything again");
             hai_loader_reload(loader);
         }
 
-        hai_server_tick(server);
+        hai_fcgi_server_tick(server);
         hai_entries_look(&engine->entries);
     }
 
@@ -206,11 +233,12 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
     atomic_store(&engine->stopping, true);
 
     /* before the socket is closed: the next engine may have the path then */
-    if (own && unlink(path_of(set->socket)) != 0) {
-        hai_log(HAI_LOG_WARN, "cannot remove \"%s\"", path_of(set->socket));
+    if (own && unlink(hai_service_path(set->socket)) != 0) {
+        hai_log(HAI_LOG_WARN, "cannot remove \"%s\"",
+                hai_service_path(set->socket));
     }
 
-    if (!hai_server_stop(server)) {
+    if (!hai_fcgi_server_stop(server, STOP_MS)) {
         hai_log(HAI_LOG_WARN, "a thread does not end");
         _exit(0);
     }
@@ -229,7 +257,6 @@ int main(int argc, char **argv) {
         .log_level = "info",
         .threads = 16,
     };
-    enum hai_log_level level;
     char error[512];
     bool own;
     int rc, fd;
@@ -239,15 +266,10 @@ int main(int argc, char **argv) {
         return rc > 0 ? 0 : 2;
     }
 
-    if (hai_log_level_parse(set.log_level, &level) != 0) {
-        fprintf(stderr,
-                NAME ": --log-level: \"%s\" is none of error, warn, "
-                     "info, debug\n",
-                set.log_level);
+    if (hai_service_log(NAME, set.log_level) != 0) {
         return 2;
     }
 
-    hai_log_init(NAME, level);
     srandom((unsigned) (hai_wall_ms() ^ (uint64_t) getpid()));
 
     if (engine_init(&engine, &set) != 0) {
@@ -271,7 +293,7 @@ int main(int argc, char **argv) {
         hai_log(HAI_LOG_ERROR, "%s", error);
 
         if (own) {
-            unlink(path_of(set.socket));
+            unlink(hai_service_path(set.socket));
         }
 
         return 1;
@@ -283,7 +305,7 @@ int main(int argc, char **argv) {
         engine_free(&engine);
 
     } else if (own) {
-        unlink(path_of(set.socket));
+        unlink(hai_service_path(set.socket));
     }
 
     return rc;

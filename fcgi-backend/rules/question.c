@@ -2,7 +2,7 @@
 
 #include "question.h"
 
-#include "clock.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "plan.h"
 #include "status.h"

@@ -101,6 +101,6 @@ void hai_status_write(struct hai_engine *engine, struct hai_buf *b) {
                    "},\"dropped_entries\":%llu,\"connections\":%u,"
                    "\"accepted\":%llu,\"threads\":%ld}\n",
                    atomic_load(&engine->entries.dropped),
-                   atomic_load(&engine->connections),
-                   atomic_load(&counters->accepted), engine->threads);
+                   atomic_load(&engine->fcgi.connections),
+                   atomic_load(&engine->fcgi.accepted), engine->threads);
 }

@@ -219,11 +219,12 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 }
 
 {
-    $engine->rules(\%append);
-    ok($engine->until_status(sub { !$_->{last_error} && $_->{rules} == 1 }),
-        'one rule');
-
     my $epoch = redis_epoch();
+
+    $engine->rules(\%append);
+    ok($engine->until_status(sub { !$_->{last_error} && $_->{rules} == 1
+        && $_->{epoch} ne $epoch }), 'one rule');
+    $epoch = redis_epoch();
 
     $engine->text("{\"rules\":[\n  {\"id\":\"guard\",\n   \"nothing\":1}]}");
     soon($engine->until_status(sub { $_->{last_error} }),

@@ -2,8 +2,9 @@
 
 # A container runtime that answers nonsense, or of which one container cannot
 # be described: what the registry says of all the others stays, and nobody has
-# what is not theirs.  The runtime is a program of this test, because no real
-# one can be made to do this.
+# what is not theirs.  One that hangs: access can be taken away all the same.
+# The runtime is a program of this test, because no real one can be made to do
+# this.
 
 use strict;
 use warnings;
@@ -12,9 +13,10 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use IO::Socket::UNIX;
 use JSON::PP;
+use IO::Select;
 use POSIX qw(_exit);
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
 use HoodyAI::Control;
 use HoodyAI::System qw(slurp spew wait_for free_port);
@@ -22,7 +24,12 @@ use HoodyAI::System qw(slurp spew wait_for free_port);
 my $s = HoodyAI::System->new;
 my $socket = "$s->{dir}/runtime.sock";
 my $lists = "$s->{dir}/lists";
-my %id = (good => 'a' x 64, evil => 'b' x 64);
+my $hang = "$s->{dir}/hang";
+my @many = map { sprintf 'many-%02d', $_ } 1 .. 20;
+my %id = (good => 'a' x 64, evil => 'b' x 64, new => 'c' x 64,
+    map { ($many[$_] => sprintf '%02d%062x', $_, $_) } 0 .. $#many);
+my %address = (good => '127.0.0.1', evil => '127.0.0.9',
+    new => '127.0.0.10', map { ($many[$_] => "127.0.1.$_") } 0 .. $#many);
 
 sub inspected {
     my ($name, %label) = @_;
@@ -33,8 +40,7 @@ sub inspected {
         State => { Status => 'running', Pid => 0 },
         HostConfig => { NetworkMode => 'bridge' },
         NetworkSettings => { Networks => { bridge => {
-            IPAddress => $name eq 'good' ? '127.0.0.1' : '127.0.0.9',
-            MacAddress => '' } } } });
+            IPAddress => $address{$name}, MacAddress => '' } } } });
 }
 
 # What it says is in files: "<path with _ for />", its first line the status.
@@ -51,12 +57,12 @@ sub list {
         { Id => $id{$_}, Names => ["/$_"], Image => 'x' } } @names]));
 }
 
-my $listen = IO::Socket::UNIX->new(Local => $socket, Listen => 16)
+my $listen = IO::Socket::UNIX->new(Local => $socket, Listen => 64)
     or die "$socket: $!\n";
 my $pid = fork // die "fork: $!\n";
 
 if ($pid == 0) {
-    my ($n, @events) = (0);
+    my ($n, @events, @hung) = (0);
 
     $SIG{PIPE} = 'IGNORE';
     while (my $c = $listen->accept) {
@@ -69,7 +75,16 @@ if ($pid == 0) {
 
         my ($path) = $head =~ m{^\w+ (\S+) };
 
+        # what hung is done once the file is gone
+        while (@hung && !-e $hang) {
+            print { shift @hung } "HTTP/1.1 204 X\r\n\r\n";
+        }
+
         if (!defined $path) {
+            next;
+        } elsif ($path =~ m{/start} && -e $hang) {
+            push @hung, $c;
+            spew("$hang." . @hung, '');
             next;
         } elsif ($path =~ m{/events}) {
             push @events, $c;
@@ -186,6 +201,179 @@ is($c->call('GET', '/health')->{status}, 200, 'a name twice ends nothing');
 list();
 look_again();
 is(find('good'), undef, 'what is really gone is gone');
+
+
+# It hangs: of 8 threads 6 may wait for that
+
+sub there {
+    my ($name) = @_;
+
+    for my $key ($name, $id{$name}) {
+        says("/v1.41/containers/$key/json",
+            inspected($name, 'hoody.ai' => 'true'));
+    }
+    says("/v1.41/containers/$id{$name}/start", '', 204);
+}
+
+# A call that is not waited for.
+sub begin {
+    my ($method, $path, $body) = @_;
+    my $socket = IO::Socket::UNIX->new(Peer => $c->{socket}) or die "$!\n";
+
+    $body //= '';
+    print $socket "$method /api/v1$path HTTP/1.1\r\nHost: a\r\n"
+        . "Connection: close\r\nContent-Type: application/json\r\n"
+        . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
+    $socket->flush;
+
+    return $socket;
+}
+
+# What the first n of them answer, and whoever does so just behind.
+sub answers {
+    my ($n, @calls) = @_;
+    my $select = IO::Select->new(@calls);
+    my $end = time + 20;
+    my $late = 0;
+    my %answer;
+
+    while (time < $end && ($select->count > @calls - $n || !$late++)) {
+        for my $call ($select->can_read(0.3)) {
+            next if sysread $call, $answer{$call}, 65536,
+                length($answer{$call} // '');
+            $select->remove($call);
+        }
+    }
+
+    return map { $answer{$_} // () } @calls;
+}
+
+# The median of calls, each to one of these.
+sub in_a_second {
+    my ($what, $call, @to) = @_;
+    my @took;
+
+    for (@to) {
+        my $began = time;
+
+        $call->($_);
+        push @took, time - $began;
+    }
+
+    cmp_ok((sort { $a <=> $b } @took)[@took / 2], '<', 1, $what);
+}
+
+sub may_use_ai { $s->cmd('SISMEMBER', $s->rkey('ai:enabled'), $_[0]) }
+
+there($_) for 'good', 'new', @many;
+list('good', @many);
+look_again();
+
+my %container = map { ($_ => find($_)->{id}) } 'good', @many;
+
+is(may_use_ai($_), 1, "$_: may use AI") for 'good', @many;
+spew($hang, '');
+
+my @calls = begin('POST', "/containers/$container{good}/start");
+
+# so that it is one of the six
+ok(wait_for { -e "$hang.1" }, 'the first one has begun');
+push @calls, map { begin('POST', "/containers/$container{$_}/start") }
+    @many[0 .. 18];
+
+my @busy = answers(14, @calls);
+
+is(scalar @busy, 14, 'of 20 calls 14 are answered at once');
+is(scalar(grep { /\AHTTP\S+ 503 / && /^Retry-After: 2\r\n/m
+    && /"RUNTIME_BUSY"/ } @busy), 14, 'that it is busy');
+
+in_a_second('a list does not wait', sub {
+    is($c->call('GET', '/containers')->{status}, 200, 'a list');
+}, 1 .. 3);
+in_a_second('nor does AI that is switched off', sub {
+    my $answer = $c->call('PATCH', "/containers/$container{$_[0]}",
+        json => { ai => JSON::PP::false });
+
+    is($answer->{status}, 200, "$_[0]: AI off");
+    is(may_use_ai($_[0]), 0, "$_[0]: so Redis says");
+}, 'good', @many[0 .. 9, 19]);
+is(wait_for { $s->chat_ask(token => 'good')->{status} == 403 }, 1,
+    'so does the gateway');
+in_a_second('nor other changes of one that is free', sub {
+    is($c->call('PATCH', "/containers/$container{$many[19]}",
+        json => { comment => 'x' })->{status}, 200, 'a comment');
+}, 1 .. 3);
+
+for my $case (['POST', '/stop'], ['DELETE', ''],
+    ['PATCH', '', { name => 'another' }], ['GET', '/snapshots'])
+{
+    my ($method, $rest, $body) = @$case;
+    my $answer = $c->call($method, "/containers/$container{$many[18]}$rest",
+        $body ? (json => $body) : ());
+
+    is("$answer->{status} $answer->{json}{error}", '503 RUNTIME_BUSY',
+        "$method $rest: busy");
+    is($answer->{headers}{'retry-after'}, 2, 'and when it may be better');
+}
+
+my $untouched = find($many[18]);
+
+is($untouched && $untouched->{status}, 'running', 'nothing was done');
+is(may_use_ai($many[18]), 1, 'nothing at all');
+
+# it goes on
+unlink $hang;
+kill 'HUP', $c->pid;
+
+my @done = answers(20, @calls);
+
+is(scalar(grep { /^HTTP\S+ 200 / } @done), 6, 'the others are done then');
+is(may_use_ai('good'), 0, 'and AI stays off');
+is($c->call('POST', "/containers/$container{$many[18]}/start")->{status}, 200,
+    'calls of the runtime are taken again');
+
+# one that is being made, whose AI is switched off meanwhile
+{
+    my $project = 'a' x 24;
+
+    says('/v1.41/containers/create?name=new', '{"Id":"x"}', 201);
+    says('/v1.41/images/x/json', '{"Config":{"Labels":null}}');
+    spew($hang, '');
+
+    my $create = begin('POST', "/projects/$project/containers",
+        '{"name":"new","container_image":"x","ai":true}');
+
+    ok(wait_for { find('new') }, 'it is being made');
+    is($c->call('PATCH', '/containers/' . find('new')->{id},
+        json => { ai => JSON::PP::false })->{status}, 200, 'AI off meanwhile');
+    unlink $hang;
+    list('good', 'new', @many);
+    kill 'HUP', $c->pid;
+
+    my ($answer) = answers(1, $create);
+
+    like($answer, qr/^HTTP\S+ 201 .*"ai":false/s, 'it is made, without AI');
+    is(may_use_ai('new'), 0, 'and stays so');
+    is($s->cmd('HGET', $s->rkey('container:new'), 'ai_wanted'), undef,
+        'what told that is gone');
+}
+
+# the fewest threads of which one stays free
+$c->stop;
+$c->{args} = ['--runtime', "docker=$socket", '--threads', 2];
+$c->start;
+spew($hang, '');
+@calls = map { begin('POST', "/containers/$container{$_}/start") }
+    @many[0 .. 3];
+@busy = answers(3, @calls);
+is(scalar @busy, 3, 'of two threads one may wait');
+is($c->call('PATCH', "/containers/$container{$many[11]}",
+    json => { ai => JSON::PP::false })->{status}, 200, 'AI off');
+unlink $hang;
+kill 'HUP', $c->pid;
+@done = answers(4, @calls);
+is(scalar @done, 4, 'they all end');
+$c->contract_ok;
 
 is($c->stop, 0, 'it ends');
 $s->finish;

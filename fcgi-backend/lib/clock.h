@@ -1,7 +1,7 @@
 /* Clocks in milliseconds. */
 
-#ifndef HAI_RULES_CLOCK_H
-#define HAI_RULES_CLOCK_H
+#ifndef HAI_CLOCK_H
+#define HAI_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>

@@ -1,5 +1,5 @@
 /*
- * The FastCGI server, see server.h.
+ * The FastCGI server, see fcgi_server.h.
  *
  * libfcgi reads and writes the records, but is given connections one by one:
  * left alone, FCGX_Accept_r() waits for the next question of a kept connection
@@ -19,17 +19,17 @@
 
 #define _GNU_SOURCE
 
-#include "server.h"
+#include "fcgi_server.h"
 
 #include "clock.h"
-#include "lib/log.h"
-#include "question.h"
+#include "log.h"
 
 #include <errno.h>
-#include <fcgiapp.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -42,9 +42,7 @@
 #define CONNECTIONS_KEPT 1024 /* beyond: closed after the answer */
 #define CONNECTIONS_MAX 2048  /* beyond: not accepted */
 #define IO_SECONDS 5          /* of one read or write */
-#define QUESTION_MS 10000     /* from the first byte to the last */
-#define STOP_MS 5000
-#define CUT_MS 1000 /* for those that were cut off then */
+#define CUT_MS 1000           /* at the end, for those that were cut off */
 #define RESPONDER 1
 
 struct connection {
@@ -57,25 +55,28 @@ struct connection {
     struct connection *next, *prev; /* all of them, under server->lock */
 };
 
-struct worker {
-    struct hai_server *server;
+struct hai_fcgi_thread {
+    struct hai_fcgi_server *server;
     pthread_t thread;
-    struct hai_scratch scratch;
+    void *scratch;
+    int fd; /* of the request that it is at; its own business */
 
-    pthread_mutex_t lock; /* for the two below */
-    int busy_fd;          /* -1: idle */
+    pthread_mutex_t lock; /* for all below */
+    bool taken;
+    int timed_fd; /* to be cut off in time; -1: none */
     uint64_t since_ms;
 };
 
-struct hai_server {
-    struct hai_engine *engine;
+struct hai_fcgi_server {
+    struct hai_fcgi_owner owner;
     int listen_fd;
     int epoll_fd;
     int stop_fd;              /* eventfd: readable once it is time to end */
     atomic_bool accept_later; /* the listening socket is not armed */
+    atomic_bool stopping;
     size_t started;
     size_t joined;
-    struct worker *workers;
+    struct hai_fcgi_thread *threads;
 
     pthread_mutex_t lock;
     struct connection *connections;
@@ -84,7 +85,7 @@ struct hai_server {
 /* What an event of epoll is about, where it is no connection. */
 static char listening, stopping;
 
-static int arm(struct hai_server *s, int op, int fd, void *what) {
+static int arm(struct hai_fcgi_server *s, int op, int fd, void *what) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT,
                                 .data.ptr = what};
 
@@ -93,7 +94,7 @@ static int arm(struct hai_server *s, int op, int fd, void *what) {
 
 /* Nothing of the connection may be touched afterwards, another thread may
  * have it. */
-static int wait_for_question(struct hai_server *s, struct connection *c) {
+static int wait_for_request(struct hai_fcgi_server *s, struct connection *c) {
     int op = c->known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd = c->fd;
 
     c->known = true;
@@ -102,9 +103,9 @@ static int wait_for_question(struct hai_server *s, struct connection *c) {
     return arm(s, op, fd, c);
 }
 
-static void accept_again(struct hai_server *s) {
-    if (!atomic_load(&s->engine->stopping)
-        && atomic_load(&s->engine->connections) < CONNECTIONS_MAX
+static void accept_again(struct hai_fcgi_server *s) {
+    if (!atomic_load(&s->stopping)
+        && atomic_load(&s->owner.counters->connections) < CONNECTIONS_MAX
         && atomic_exchange(&s->accept_later, false)
         && arm(s, EPOLL_CTL_MOD, s->listen_fd, &listening) != 0)
     {
@@ -112,7 +113,7 @@ static void accept_again(struct hai_server *s) {
     }
 }
 
-static void connection_close(struct hai_server *s, struct connection *c) {
+static void connection_close(struct hai_fcgi_server *s, struct connection *c) {
     pthread_mutex_lock(&s->lock);
 
     if (c->prev != NULL) {
@@ -133,11 +134,11 @@ static void connection_close(struct hai_server *s, struct connection *c) {
     close(c->fd);
     free(c);
 
-    atomic_fetch_sub(&s->engine->connections, 1);
+    atomic_fetch_sub(&s->owner.counters->connections, 1);
     accept_again(s);
 }
 
-static struct connection *connection_new(struct hai_server *s, int fd) {
+static struct connection *connection_new(struct hai_fcgi_server *s, int fd) {
     static const struct timeval limit = {.tv_sec = IO_SECONDS};
     struct connection *c;
     int on = 1;
@@ -182,42 +183,57 @@ static struct connection *connection_new(struct hai_server *s, int fd) {
     return c;
 }
 
-static void busy(struct worker *w, int fd) {
-    pthread_mutex_lock(&w->lock);
-    w->busy_fd = fd;
-    w->since_ms = hai_mono_ms();
-    pthread_mutex_unlock(&w->lock);
+/* fd: whose time begins now. */
+static void at_work(struct hai_fcgi_thread *t, bool taken, int fd) {
+    pthread_mutex_lock(&t->lock);
+    t->taken = taken;
+    t->timed_fd = fd;
+    t->since_ms = hai_mono_ms();
+    pthread_mutex_unlock(&t->lock);
 }
 
-/* One question of a connection that has something to read. */
-static void serve(struct worker *w, struct connection *c) {
-    struct hai_engine *engine = w->server->engine;
+void hai_fcgi_pause(struct hai_fcgi_thread *thread) {
+    at_work(thread, true, -1);
+}
+
+void hai_fcgi_resume(struct hai_fcgi_thread *thread) {
+    at_work(thread, true, thread->fd);
+}
+
+/* One request of a connection that has something to read. */
+static void serve(struct hai_fcgi_thread *t, struct connection *c) {
+    const struct hai_fcgi_owner *owner = &t->server->owner;
     bool keep = false;
 
     atomic_exchange(&c->idle, false);
-    busy(w, c->fd);
+    t->fd = c->fd;
+    at_work(t, true, c->fd);
 
     if (FCGX_Accept_r(&c->request) == 0) {
-        keep = c->request.role == RESPONDER
-               && hai_question_answer(engine, &w->scratch, &c->request) == 0
-               && atomic_load(&engine->connections) <= CONNECTIONS_KEPT;
+        keep =
+            c->request.role == RESPONDER
+            && owner->answer(owner->data, t->scratch, t, &c->request) == 0
+            && atomic_load(&owner->counters->connections) <= CONNECTIONS_KEPT;
 
         FCGX_Finish_r(&c->request);
-        hai_scratch_reset(&w->scratch);
+
+        if (owner->scratch_reset != NULL) {
+            owner->scratch_reset(t->scratch);
+        }
     }
 
-    busy(w, -1);
+    at_work(t, false, -1);
 
     /* libfcgi has closed what was not to be kept, or is broken */
     keep = keep && c->request.ipcFd >= 0;
 
-    if (!keep || wait_for_question(w->server, c) != 0) {
-        connection_close(w->server, c);
+    if (!keep || wait_for_request(t->server, c) != 0) {
+        connection_close(t->server, c);
     }
 }
 
-static void accept_one(struct worker *w) {
-    struct hai_server *s = w->server;
+static void accept_one(struct hai_fcgi_thread *t) {
+    struct hai_fcgi_server *s = t->server;
     struct connection *c = NULL;
     char byte;
     int fd;
@@ -231,7 +247,8 @@ static void accept_one(struct worker *w) {
     }
 
     if (fd >= 0
-        && atomic_fetch_add(&s->engine->connections, 1) + 1 >= CONNECTIONS_MAX)
+        && atomic_fetch_add(&s->owner.counters->connections, 1) + 1
+               >= CONNECTIONS_MAX)
     {
         atomic_store(&s->accept_later, true);
 
@@ -243,24 +260,24 @@ static void accept_one(struct worker *w) {
         return;
     }
 
-    atomic_fetch_add_explicit(&s->engine->counters.accepted, 1,
+    atomic_fetch_add_explicit(&s->owner.counters->accepted, 1,
                               memory_order_relaxed);
 
     c = connection_new(s, fd);
     if (c == NULL) {
         hai_log(HAI_LOG_ERROR, "a connection is refused: %s", strerror(errno));
         close(fd);
-        atomic_fetch_sub(&s->engine->connections, 1);
+        atomic_fetch_sub(&s->owner.counters->connections, 1);
         return;
     }
 
-    /* mostly the question is there already */
+    /* mostly the request is there already */
     if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-        serve(w, c);
+        serve(t, c);
         return;
     }
 
-    if (wait_for_question(s, c) == 0) {
+    if (wait_for_request(s, c) == 0) {
         return;
     }
 
@@ -268,8 +285,8 @@ static void accept_one(struct worker *w) {
     connection_close(s, c);
 }
 
-/* The peers shall not send another question to who will not read it. */
-static void end_idle(struct hai_server *s) {
+/* The peers shall not send another request to who will not read it. */
+static void end_idle(struct hai_fcgi_server *s) {
     struct connection *c;
 
     pthread_mutex_lock(&s->lock);
@@ -287,9 +304,9 @@ static void end_idle(struct hai_server *s) {
  * Until it is told to stop; then until nothing is ready any more: epoll goes
  * round, so meeting the stop event twice in a row means that.
  */
-static void *worker_main(void *data) {
-    struct worker *w = data;
-    struct hai_server *s = w->server;
+static void *thread_main(void *data) {
+    struct hai_fcgi_thread *t = data;
+    struct hai_fcgi_server *s = t->server;
     struct epoll_event event;
     int stops = 0;
 
@@ -313,10 +330,10 @@ static void *worker_main(void *data) {
         stops = 0;
 
         if (event.data.ptr == &listening) {
-            accept_one(w);
+            accept_one(t);
 
         } else {
-            serve(w, event.data.ptr);
+            serve(t, event.data.ptr);
         }
     }
 
@@ -336,7 +353,7 @@ static void raise_files(void) {
     }
 }
 
-static int open_epoll(struct hai_server *s) {
+static int open_epoll(struct hai_fcgi_server *s) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &stopping};
     int flags = fcntl(s->listen_fd, F_GETFL);
 
@@ -352,25 +369,27 @@ static int open_epoll(struct hai_server *s) {
                : -1;
 }
 
-static int start_worker(struct hai_server *s, struct worker *w) {
-    w->server = s;
-    w->busy_fd = -1;
+static int start_thread(struct hai_fcgi_server *s, struct hai_fcgi_thread *t) {
+    t->server = s;
+    t->timed_fd = -1;
 
-    if (hai_scratch_init(&w->scratch) != 0) {
+    t->scratch = s->owner.scratch_new(s->owner.data);
+    if (t->scratch == NULL) {
         errno = ENOMEM;
         return -1;
     }
 
-    pthread_mutex_init(&w->lock, NULL);
+    pthread_mutex_init(&t->lock, NULL);
 
-    errno = pthread_create(&w->thread, NULL, worker_main, w);
+    errno = pthread_create(&t->thread, NULL, thread_main, t);
 
     return errno == 0 ? 0 : -1;
 }
 
-struct hai_server *hai_server_start(struct hai_engine *engine, int fd) {
-    struct hai_server *s;
-    size_t n = (size_t) engine->threads;
+struct hai_fcgi_server *
+hai_fcgi_server_start(const struct hai_fcgi_owner *owner, int fd) {
+    struct hai_fcgi_server *s;
+    size_t n = owner->threads;
 
     raise_files();
 
@@ -380,13 +399,13 @@ struct hai_server *hai_server_start(struct hai_engine *engine, int fd) {
     }
 
     s = calloc(1, sizeof(*s));
-    if (s == NULL || (s->workers = calloc(n, sizeof(*s->workers))) == NULL) {
+    if (s == NULL || (s->threads = calloc(n, sizeof(*s->threads))) == NULL) {
         hai_log(HAI_LOG_ERROR, "no memory");
         free(s);
         return NULL;
     }
 
-    s->engine = engine;
+    s->owner = *owner;
     s->listen_fd = fd;
     pthread_mutex_init(&s->lock, NULL);
 
@@ -397,7 +416,7 @@ struct hai_server *hai_server_start(struct hai_engine *engine, int fd) {
     }
 
     for (; s->started < n; s->started++) {
-        if (start_worker(s, &s->workers[s->started]) != 0) {
+        if (start_thread(s, &s->threads[s->started]) != 0) {
             hai_log(HAI_LOG_ERROR, "cannot start a thread: %s",
                     strerror(errno));
             return NULL;
@@ -407,31 +426,51 @@ struct hai_server *hai_server_start(struct hai_engine *engine, int fd) {
     return s;
 }
 
+/* Does nobody have time for a connection that has something to read? */
+static bool others_wait(struct hai_fcgi_server *s) {
+    struct pollfd ready = {.fd = s->epoll_fd, .events = POLLIN};
+    bool taken = true;
+
+    for (size_t i = 0; taken && i < s->started; i++) {
+        pthread_mutex_lock(&s->threads[i].lock);
+        taken = s->threads[i].taken;
+        pthread_mutex_unlock(&s->threads[i].lock);
+    }
+
+    return taken && poll(&ready, 1, 0) == 1;
+}
+
 /* Whoever holds a thread for longer than that is cut off. */
-static void cut(struct hai_server *s, uint64_t limit_ms) {
+static void cut(struct hai_fcgi_server *s, uint64_t limit_ms) {
     uint64_t now = hai_mono_ms();
-    size_t i;
 
-    for (i = 0; i < s->started; i++) {
-        struct worker *w = &s->workers[i];
+    for (size_t i = 0; i < s->started; i++) {
+        struct hai_fcgi_thread *t = &s->threads[i];
 
-        pthread_mutex_lock(&w->lock);
+        pthread_mutex_lock(&t->lock);
 
-        if (w->busy_fd >= 0 && now - w->since_ms >= limit_ms) {
-            shutdown(w->busy_fd, SHUT_RDWR);
+        if (t->timed_fd >= 0 && now - t->since_ms >= limit_ms) {
+            shutdown(t->timed_fd, SHUT_RDWR);
         }
 
-        pthread_mutex_unlock(&w->lock);
+        pthread_mutex_unlock(&t->lock);
     }
 }
 
-void hai_server_tick(struct hai_server *s) {
-    cut(s, QUESTION_MS);
+static void cut_slow(struct hai_fcgi_server *s) {
+    const struct hai_fcgi_owner *owner = &s->owner;
+
+    cut(s, owner->hurry_ms > 0 && others_wait(s) ? owner->hurry_ms
+                                                 : owner->limit_ms);
+}
+
+void hai_fcgi_server_tick(struct hai_fcgi_server *s) {
+    cut_slow(s);
     accept_again(s);
 }
 
 /* Until this moment of CLOCK_MONOTONIC. */
-static bool join_all(struct hai_server *s, uint64_t end) {
+static bool join_all(struct hai_fcgi_server *s, uint64_t end) {
     struct timespec until;
 
     for (; s->joined < s->started; s->joined++) {
@@ -446,7 +485,7 @@ static bool join_all(struct hai_server *s, uint64_t end) {
             until.tv_nsec -= 1000000000;
         }
 
-        if (pthread_clockjoin_np(s->workers[s->joined].thread, NULL,
+        if (pthread_clockjoin_np(s->threads[s->joined].thread, NULL,
                                  CLOCK_MONOTONIC, &until)
             != 0)
         {
@@ -457,36 +496,53 @@ static bool join_all(struct hai_server *s, uint64_t end) {
     return true;
 }
 
-bool hai_server_stop(struct hai_server *s) {
+/* Those that stall are cut off meanwhile too, and all when time is over. */
+static bool end_all(struct hai_fcgi_server *s, unsigned timeout_ms) {
+    uint64_t now = hai_mono_ms(), end = now + timeout_ms;
+
+    while (now < end) {
+        uint64_t tick = now + HAI_FCGI_TICK_MS;
+
+        if (join_all(s, tick < end ? tick : end)) {
+            return true;
+        }
+
+        cut_slow(s);
+        now = hai_mono_ms();
+    }
+
+    cut(s, 0);
+
+    return join_all(s, now + CUT_MS);
+}
+
+bool hai_fcgi_server_stop(struct hai_fcgi_server *s, unsigned timeout_ms) {
     uint64_t one = 1;
-    size_t i;
+
+    atomic_store(&s->stopping, true);
 
     /* closed when nobody can be using its number any more */
     epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
     (void) !write(s->stop_fd, &one, sizeof(one));
 
-    if (!join_all(s, hai_mono_ms() + STOP_MS)) {
-        cut(s, 0);
-
-        if (!join_all(s, hai_mono_ms() + CUT_MS)) {
-            return false;
-        }
+    if (!end_all(s, timeout_ms)) {
+        return false;
     }
 
     while (s->connections != NULL) {
         connection_close(s, s->connections);
     }
 
-    for (i = 0; i < s->started; i++) {
-        hai_scratch_free(&s->workers[i].scratch);
-        pthread_mutex_destroy(&s->workers[i].lock);
+    for (size_t i = 0; i < s->started; i++) {
+        s->owner.scratch_free(s->threads[i].scratch);
+        pthread_mutex_destroy(&s->threads[i].lock);
     }
 
     close(s->listen_fd);
     close(s->epoll_fd);
     close(s->stop_fd);
     pthread_mutex_destroy(&s->lock);
-    free(s->workers);
+    free(s->threads);
     free(s);
 
     return true;
