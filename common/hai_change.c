@@ -241,8 +241,7 @@ enum hai_change_status hai_changes_apply(const struct hai_body *body,
 bool hai_changes_keep_facts(const struct hai_change *changes, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (changes[i].op == HAI_CHANGE_SET
-            || changes[i].op == HAI_CHANGE_REMOVE)
-        {
+            || changes[i].op == HAI_CHANGE_REMOVE) {
             return false;
         }
     }
