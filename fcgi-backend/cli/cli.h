@@ -53,6 +53,7 @@ int hai_cli_audit_log(int argc, char **argv);
 int hai_cli_tokens_create(int argc, char **argv);
 int hai_cli_tokens_list(int argc, char **argv);
 int hai_cli_tokens_delete(int argc, char **argv);
+int hai_cli_secrets_check(int argc, char **argv);
 int hai_cli_registry_load(int argc, char **argv);
 int hai_cli_registry_migrate(int argc, char **argv);
 int hai_cli_registry_check(int argc, char **argv);
