@@ -336,10 +336,11 @@ sub settle {
 
 # A row.  name, get, noticed, back: the words of the manual.  run: the fault;
 # or its parts, where it takes the usual course (see _usual()): before, break,
-# revokes => 1, notice => { name => status, ... }, mend.  Further: limits, seconds until it is noticed and until all is right again;
-# allow => { name => [status, ...] } beside what is usual; served => 1: "on" is
-# never refused; blind => 1: Redis cannot be reached, so "on" ends as well;
-# live => 1: the end of "cut" is noticed as always.
+# revokes => 1, notice => { name => status, ... }, mend.  Further: limits,
+# seconds until it is noticed and until all is right again; allow => { name =>
+# [status, ...] } beside what is usual; served => 1: "on" is never refused;
+# blind => 1: Redis cannot be reached, so "on" ends as well; live => 1: the end
+# of "cut" is noticed as always.
 sub row {
     my ($self, %row) = @_;
 
