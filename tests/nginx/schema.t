@@ -269,7 +269,7 @@ be('control');
 $s->cmd('HSET', $key, 'host_interface', 'veth1', 'addresses', '192.0.2.7');
 
 {
-    my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
+    my $program = $s->program('hoody-ai');
     my $redis = "unix:$s->{redis_socket} user=firewall "
         . "password_file=$s->{dir}/engine.password";
     my $text = `$program firewall print --server sys --redis '$redis' 2>&1`;
@@ -290,7 +290,8 @@ $s->cmd('HSET', $key, 'host_interface', 'veth1', 'addresses', '192.0.2.7');
     is(scalar @{$s->cmd('EXEC')}, 2, 'two changes in one step');
 
     $s->stop('redis', 'KILL');
-    $s->spawn('redis', ['/usr/bin/env', 'redis-server', "$s->{dir}/redis/redis.conf"]);
+    $s->spawn('redis', ['/usr/bin/env', 'redis-server',
+        "$s->{dir}/redis/redis.conf"]);
     be('control');
     ok(wait_for(sub { eval { $s->cmd('PING') } }), 'Redis is started again');
     is($s->cmd('HGET', $key, 'comment'), 'in one step', 'both are there');

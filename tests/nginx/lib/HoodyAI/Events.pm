@@ -16,7 +16,6 @@ use warnings;
 use Digest::SHA qw(sha256_hex);
 use Exporter qw(import);
 use Fcntl qw(:flock);
-use File::Basename qw(dirname);
 use JSON::PP;
 use Time::HiRes qw(sleep time);
 
@@ -31,10 +30,7 @@ my $eids = 0;
 my ($s, $rules, $record, $redis);
 
 
-sub program {
-    return ($ENV{HAI_PROVIDER} ? dirname($ENV{HAI_PROVIDER})
-        : $s->root . '/build') . '/hoody-ai-events';
-}
+sub program { $s->program('hoody-ai-events') }
 
 sub audit { "$s->{dir}/audit.jsonl" }
 
