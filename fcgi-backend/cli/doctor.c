@@ -402,13 +402,10 @@ int hai_cli_doctor(int argc, char **argv) {
         "is wrong.\nMost of it is for root to see; nothing is changed.",
         "Exit status: 0 nothing failed, 1 a check failed, 2 wrong usage.",
         options};
-    int rc = hai_options_parse(&program, argc, argv, NULL);
+    int rc;
 
-    if (rc != 0) {
-        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
-    }
-    if (hai_cli_format(NAME, output, &json) != 0) {
-        return HAI_CLI_USAGE;
+    if (!hai_cli_begin(&program, argc, argv, NULL, &output, &json, &rc)) {
+        return rc;
     }
     signal(SIGPIPE, SIG_IGN);
     gather(&d);
