@@ -77,6 +77,22 @@ int hai_docker_request(struct hai_docker *s, const char *method,
     return rc;
 }
 
+int hai_docker_request_list(struct hai_docker *s, const char *path,
+                            json_t **list, struct hai_runtime_error *e) {
+    if (hai_docker_request(s, "GET", path, NULL, LOOK_MS, list, e) != 0) {
+        return -1;
+    }
+
+    /* "none" is an answer, something else is not */
+    if (!json_is_array(*list)) {
+        json_decref(*list);
+        return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
+                                "the runtime's list is not one");
+    }
+
+    return 0;
+}
+
 static bool container_path(char *path, size_t size, const char *name,
                            const char *rest) {
     size_t len;
@@ -482,18 +498,11 @@ static int dk_list(void *state, struct hai_instances *all,
     size_t i;
     int rc = 0;
 
-    if (hai_docker_request(state, "GET", API "/containers/json?all=true", NULL,
-                           LOOK_MS, &list, e)
+    if (hai_docker_request_list(state, API "/containers/json?all=true", &list,
+                                e)
         != 0)
     {
         return -1;
-    }
-
-    /* "none" is an answer, something else is not */
-    if (!json_is_array(list)) {
-        json_decref(list);
-        return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
-                                "the runtime's list is not one");
     }
 
     all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));

@@ -40,6 +40,10 @@ int hai_docker_request(struct hai_docker *s, const char *method,
                        const char *path, const json_t *body, long timeout_ms,
                        json_t **reply, struct hai_runtime_error *e);
 
+/* Asks for a list, which the caller frees; what is none is a failure. */
+int hai_docker_request_list(struct hai_docker *s, const char *path,
+                            json_t **list, struct hai_runtime_error *e);
+
 /* The container that has this name, and not one whose id begins so; the caller
  * frees *inspected. */
 int hai_docker_inspect(struct hai_docker *s, const char *name,

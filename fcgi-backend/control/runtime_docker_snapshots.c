@@ -69,14 +69,8 @@ int hai_docker_snapshot_list(void *state, const char *name, const char *id,
         return hai_runtime_fail(e, HAI_RUNTIME_INVALID, "too long an id");
     }
 
-    if (hai_docker_request(state, "GET", path, NULL, LOOK_MS, &list, e) != 0) {
+    if (hai_docker_request_list(state, path, &list, e) != 0) {
         return -1;
-    }
-
-    if (!json_is_array(list)) {
-        json_decref(list);
-        return hai_runtime_fail(e, HAI_RUNTIME_UNREACHABLE,
-                                "the runtime's list is not one");
     }
 
     all->item = calloc(json_array_size(list) + 1, sizeof(*all->item));
