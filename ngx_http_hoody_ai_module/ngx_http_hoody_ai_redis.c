@@ -864,6 +864,25 @@ ngx_http_hoody_ai_redis_flush(ngx_http_hoody_ai_redis_t *rc)
         }
     }
 
+    /*
+     * A unix socket is writable anew, which is an event where events are
+     * edge-triggered, each time that Redis has read a command: a wake-up per
+     * round trip for nothing.  Reading stays edge-triggered.
+     */
+
+    if ((ngx_event_flags & NGX_USE_CLEAR_EVENT)
+        && c->write->active
+        && rc->out_pos == rc->out_last)
+    {
+        if (ngx_del_event(c->write, NGX_WRITE_EVENT, NGX_CLEAR_EVENT)
+            != NGX_OK)
+        {
+            ngx_http_hoody_ai_redis_fail(rc, 0, "cannot wait for input");
+        }
+
+        return;
+    }
+
     if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
         ngx_http_hoody_ai_redis_fail(rc, 0, "cannot wait for output");
     }

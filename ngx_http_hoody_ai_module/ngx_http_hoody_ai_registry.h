@@ -12,6 +12,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_hoody_ai_table.h"
 
 
 typedef struct ngx_http_hoody_ai_registry_s  ngx_http_hoody_ai_registry_t;
@@ -64,32 +65,6 @@ typedef struct {
 } ngx_http_hoody_ai_container_t;
 
 
-/* a chained hash table over links that lie in the caller's structures */
-
-typedef struct ngx_http_hoody_ai_link_s  ngx_http_hoody_ai_link_t;
-
-struct ngx_http_hoody_ai_link_s {
-    ngx_http_hoody_ai_link_t   *next;
-    uint32_t                    hash;
-};
-
-typedef struct {
-    ngx_http_hoody_ai_link_t  **buckets;
-    ngx_uint_t                  mask;
-    ngx_uint_t                  n;
-} ngx_http_hoody_ai_table_t;
-
-ngx_int_t ngx_http_hoody_ai_table_init(ngx_http_hoody_ai_table_t *t);
-void ngx_http_hoody_ai_table_done(ngx_http_hoody_ai_table_t *t);
-void ngx_http_hoody_ai_table_insert(ngx_http_hoody_ai_table_t *t,
-    ngx_http_hoody_ai_link_t *link, uint32_t hash);
-void ngx_http_hoody_ai_table_remove(ngx_http_hoody_ai_table_t *t,
-    ngx_http_hoody_ai_link_t *link);
-uint32_t ngx_http_hoody_ai_table_hash(u_char *data, size_t len);
-
-#define ngx_http_hoody_ai_table_first(t, h)  ((t)->buckets[(h) & (t)->mask])
-
-
 /* an address or a prefix of a running container */
 
 typedef struct {
@@ -137,27 +112,6 @@ typedef struct {
     uint64_t                    deadline;  /* msec, 0: none */
     ngx_uint_t                  serial;
 } ngx_http_hoody_ai_fields_t;
-
-
-/*
- * Claims that may be decided differently, as strings with a length byte in
- * front; "all" when there are too many of them to be told apart.
- */
-
-typedef struct {
-    u_char                     *data;
-    size_t                      len;
-    size_t                      size;
-    unsigned                    all:1;
-} ngx_http_hoody_ai_claims_t;
-
-void ngx_http_hoody_ai_claims_add(ngx_http_hoody_ai_claims_t *cl,
-    u_char *data, size_t len);
-/* the next claim after *pos, which starts as 0; NGX_DONE at the end */
-ngx_int_t ngx_http_hoody_ai_claims_next(ngx_http_hoody_ai_claims_t *cl,
-    size_t *pos, ngx_str_t *claim);
-void ngx_http_hoody_ai_claims_reset(ngx_http_hoody_ai_claims_t *cl);
-void ngx_http_hoody_ai_claims_done(ngx_http_hoody_ai_claims_t *cl);
 
 
 /* NULL without memory */

@@ -12,36 +12,16 @@
 
 #include "ngx_http_hoody_ai_secret.h"
 
+#include <hai_secret.h>
+
 #include <sys/mman.h>
-
-
-#define NGX_HTTP_HOODY_AI_MAX_LINKS  16
-
-
-/* a path that is walked component by component */
-
-typedef struct {
-    int          dir;
-    ngx_uint_t   links;
-    char         rest[PATH_MAX];
-} ngx_http_hoody_ai_walk_t;
 
 
 static ngx_int_t ngx_http_hoody_ai_vault_reserve(
     ngx_http_hoody_ai_vault_t *vault, size_t size);
 static void ngx_http_hoody_ai_vault_cleanup(void *data);
-static ngx_fd_t ngx_http_hoody_ai_secret_open(ngx_conf_t *cf, ngx_str_t *file);
-static ngx_int_t ngx_http_hoody_ai_walk_next(ngx_conf_t *cf, ngx_str_t *file,
-    ngx_http_hoody_ai_walk_t *walk, char *name, ngx_uint_t *last);
-static ngx_int_t ngx_http_hoody_ai_walk_link(ngx_conf_t *cf, ngx_str_t *file,
-    ngx_http_hoody_ai_walk_t *walk, char *name);
-static ngx_int_t ngx_http_hoody_ai_check_folder(ngx_conf_t *cf,
-    ngx_str_t *file, int fd);
-static ngx_int_t ngx_http_hoody_ai_check_file(ngx_conf_t *cf, ngx_str_t *file,
-    ngx_fd_t fd);
-static u_char *ngx_http_hoody_ai_mode(u_char *buf, mode_t mode);
-static ngx_int_t ngx_http_hoody_ai_check_key(ngx_conf_t *cf, ngx_str_t *file,
-    u_char *key, size_t *len);
+static void ngx_http_hoody_ai_secret_complain(ngx_conf_t *cf, ngx_str_t *file,
+    struct hai_secret_fault *fault);
 
 
 ngx_http_hoody_ai_vault_t *
@@ -135,19 +115,18 @@ ngx_http_hoody_ai_secret_read(ngx_conf_t *cf, ngx_http_hoody_ai_vault_t *vault,
     ngx_str_t *file, ngx_str_t *prefix, ngx_str_t *suffix,
     ngx_http_hoody_ai_secret_t *secret)
 {
-    size_t      len;
-    u_char     *p;
-    ssize_t     n;
-    ngx_fd_t    fd;
-    ngx_int_t   rc;
+    size_t                    len;
+    u_char                   *p;
+    ssize_t                   n;
+    ngx_fd_t                  fd;
+    ngx_int_t                 rc;
+    struct hai_secret_fault   fault;
 
     if (ngx_conf_full_name(cf->cycle, file, 1) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    /* two bytes more: an end of line that does not belong to the key */
-
-    len = NGX_HTTP_HOODY_AI_SECRET_MAX + 2;
+    len = HAI_SECRET_LINE_MAX;
 
     if (ngx_http_hoody_ai_vault_reserve(vault, prefix->len + len + 1
                                                + suffix->len)
@@ -158,8 +137,9 @@ ngx_http_hoody_ai_secret_read(ngx_conf_t *cf, ngx_http_hoody_ai_vault_t *vault,
         return NGX_ERROR;
     }
 
-    fd = ngx_http_hoody_ai_secret_open(cf, file);
+    fd = hai_secret_open((char *) file->data, &fault);
     if (fd == NGX_INVALID_FILE) {
+        ngx_http_hoody_ai_secret_complain(cf, file, &fault);
         return NGX_ERROR;
     }
 
@@ -192,7 +172,12 @@ ngx_http_hoody_ai_secret_read(ngx_conf_t *cf, ngx_http_hoody_ai_vault_t *vault,
     rc = NGX_ERROR;
 
     if (n != -1) {
-        rc = ngx_http_hoody_ai_check_key(cf, file, p, &secret->key_len);
+        if (hai_secret_check(p, &secret->key_len, &fault) == 0) {
+            rc = NGX_OK;
+
+        } else {
+            ngx_http_hoody_ai_secret_complain(cf, file, &fault);
+        }
     }
 
     if (rc != NGX_OK) {
@@ -210,363 +195,136 @@ ngx_http_hoody_ai_secret_read(ngx_conf_t *cf, ngx_http_hoody_ai_vault_t *vault,
 }
 
 
-static ngx_int_t
-ngx_http_hoody_ai_check_key(ngx_conf_t *cf, ngx_str_t *file, u_char *key,
-    size_t *len)
+/* the words for what common/hai_secret.c has found */
+
+static void
+ngx_http_hoody_ai_secret_complain(ngx_conf_t *cf, ngx_str_t *file,
+    struct hai_secret_fault *fault)
 {
-    size_t  i, n;
+    u_char      mode[5];
+    ngx_err_t   err;
+    ngx_uint_t  i;
 
-    n = *len;
+    err = fault->error;
 
-    if (n > 0 && key[n - 1] == LF) {
-        n--;
+    /* as chmod takes it; nginx's formats have no octal numbers */
 
-        if (n > 0 && key[n - 1] == CR) {
-            n--;
-        }
+    for (i = 0; i < 4; i++) {
+        mode[i] = '0' + ((fault->mode >> (3 * (3 - i))) & 7);
     }
 
-    if (n == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "secret file \"%V\" is empty", file);
-        return NGX_ERROR;
-    }
+    mode[4] = '\0';
 
-    if (n > NGX_HTTP_HOODY_AI_SECRET_MAX) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "secret file \"%V\" is larger than %d bytes",
-                           file, NGX_HTTP_HOODY_AI_SECRET_MAX);
-        return NGX_ERROR;
-    }
+    switch (fault->what) {
 
-    for (i = 0; i < n; i++) {
+    case HAI_SECRET_FINE:
+        break;
 
-        if (key[i] == LF || key[i] == CR) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "secret file \"%V\" has more than one line",
-                               file);
-            return NGX_ERROR;
-        }
-
-        if (key[i] < 0x20 || key[i] > 0x7e) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "secret file \"%V\" has a byte at offset %uz "
-                               "that is not printable ASCII", file, i);
-            return NGX_ERROR;
-        }
-    }
-
-    if (key[0] == ' ' || key[n - 1] == ' ') {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "secret file \"%V\" begins or ends with a space",
-                           file);
-        return NGX_ERROR;
-    }
-
-    *len = n;
-
-    return NGX_OK;
-}
-
-
-/*
- * Opens the file folder by folder, so that what was checked is what is read:
- * whoever can write to a folder on the way, or to one that a symbolic link
- * leads through, could put another key in place.
- */
-
-static ngx_fd_t
-ngx_http_hoody_ai_secret_open(ngx_conf_t *cf, ngx_str_t *file)
-{
-    int                        fd;
-    char                       name[NAME_MAX + 1];
-    ngx_int_t                  rc;
-    ngx_uint_t                 last;
-    ngx_http_hoody_ai_walk_t   walk;
-
-    if (file->len >= PATH_MAX) {
+    case HAI_SECRET_LONG_PATH:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "path of secret file \"%V\" is too long", file);
-        return NGX_INVALID_FILE;
-    }
+        break;
 
-    (void) ngx_cpystrn((u_char *) walk.rest, file->data, file->len + 1);
-
-    walk.links = 0;
-    walk.dir = open("/", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-
-    if (walk.dir == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "open() \"/\" failed");
-        return NGX_INVALID_FILE;
-    }
-
-    for ( ;; ) {
-
-        if (ngx_http_hoody_ai_check_folder(cf, file, walk.dir) != NGX_OK) {
-            goto failed;
-        }
-
-        rc = ngx_http_hoody_ai_walk_next(cf, file, &walk, name, &last);
-
-        if (rc == NGX_ERROR) {
-            goto failed;
-        }
-
-        if (rc == NGX_AGAIN) {
-            /* a symbolic link was followed */
-            continue;
-        }
-
-        if (last) {
-            break;
-        }
-
-        fd = openat(walk.dir, name, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
-
-        if (fd == -1) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                               "open() folder \"%s\" of secret file \"%V\" "
-                               "failed", name, file);
-            goto failed;
-        }
-
-        (void) close(walk.dir);
-        walk.dir = fd;
-    }
-
-    fd = openat(walk.dir, name, O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_CLOEXEC);
-
-    if (fd == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "open() secret file \"%V\" failed", file);
-        goto failed;
-    }
-
-    (void) close(walk.dir);
-
-    if (ngx_http_hoody_ai_check_file(cf, file, fd) != NGX_OK) {
-        (void) close(fd);
-        return NGX_INVALID_FILE;
-    }
-
-    return fd;
-
-failed:
-
-    (void) close(walk.dir);
-
-    return NGX_INVALID_FILE;
-}
-
-
-/*
- * Takes the next component off walk->rest.  NGX_AGAIN: it was a symbolic link
- * and walk now stands where the link leads.
- */
-
-static ngx_int_t
-ngx_http_hoody_ai_walk_next(ngx_conf_t *cf, ngx_str_t *file,
-    ngx_http_hoody_ai_walk_t *walk, char *name, ngx_uint_t *last)
-{
-    char         *p, *end;
-    size_t        len;
-    struct stat   st;
-
-    p = walk->rest;
-
-    while (*p == '/') {
-        p++;
-    }
-
-    len = strcspn(p, "/");
-
-    if (len == 0 || len > NAME_MAX) {
+    case HAI_SECRET_NO_NAME:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V\" does not name a secret file", file);
-        return NGX_ERROR;
-    }
+        break;
 
-    ngx_memcpy(name, p, len);
-    name[len] = '\0';
-
-    end = p + len;
-    ngx_memmove(walk->rest, end, ngx_strlen(end) + 1);
-
-    *last = (walk->rest[0] == '\0');
-
-    if (fstatat(walk->dir, name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+    case HAI_SECRET_STAT:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, err,
                            "stat() \"%s\" of secret file \"%V\" failed",
-                           name, file);
-        return NGX_ERROR;
-    }
+                           fault->name, file);
+        break;
 
-    if (!S_ISLNK(st.st_mode)) {
-        return NGX_OK;
-    }
+    case HAI_SECRET_OPEN_FOLDER:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, err,
+                           "open() folder \"%s\" of secret file \"%V\" "
+                           "failed", fault->name, file);
+        break;
 
-    if (st.st_uid != 0 && st.st_uid != geteuid()) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "symbolic link \"%s\" on the path of secret file "
-                           "\"%V\" belongs to user %d, not to root",
-                           name, file, (int) st.st_uid);
-        return NGX_ERROR;
-    }
-
-    if (ngx_http_hoody_ai_walk_link(cf, file, walk, name) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return NGX_AGAIN;
-}
-
-
-static ngx_int_t
-ngx_http_hoody_ai_walk_link(ngx_conf_t *cf, ngx_str_t *file,
-    ngx_http_hoody_ai_walk_t *walk, char *name)
-{
-    int      fd;
-    char     target[PATH_MAX];
-    size_t   rest;
-    ssize_t  n;
-
-    n = readlinkat(walk->dir, name, target, sizeof(target));
-
-    if (n == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+    case HAI_SECRET_READ_LINK:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, err,
                            "readlink() \"%s\" of secret file \"%V\" failed",
-                           name, file);
-        return NGX_ERROR;
-    }
+                           fault->name, file);
+        break;
 
-    rest = ngx_strlen(walk->rest);
-
-    if (++walk->links > NGX_HTTP_HOODY_AI_MAX_LINKS
-        || n + 1 + rest >= sizeof(walk->rest))
-    {
+    case HAI_SECRET_LINKS:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "too many or too long symbolic links on the path "
                            "of secret file \"%V\"", file);
-        return NGX_ERROR;
-    }
+        break;
 
-    ngx_memmove(walk->rest + n + (rest ? 1 : 0), walk->rest, rest + 1);
-    ngx_memcpy(walk->rest, target, n);
+    case HAI_SECRET_LINK_OWNER:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "symbolic link \"%s\" on the path of secret file "
+                           "\"%V\" belongs to user %ui, not to root",
+                           fault->name, file, (ngx_uint_t) fault->owner);
+        break;
 
-    if (rest) {
-        walk->rest[n] = '/';
-    }
-
-    if (target[0] == '/') {
-        fd = open("/", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-
-        if (fd == -1) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                               "open() \"/\" failed");
-            return NGX_ERROR;
-        }
-
-        (void) close(walk->dir);
-        walk->dir = fd;
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * Only root and the master's user may change what the folder holds.  In a
- * root-owned folder with the sticky bit others can add names but neither
- * rename nor remove ours, and the owner of each next step is checked.
- */
-
-static ngx_int_t
-ngx_http_hoody_ai_check_folder(ngx_conf_t *cf, ngx_str_t *file, int fd)
-{
-    u_char       mode[5];
-    struct stat  st;
-
-    if (fstat(fd, &st) == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "stat() a folder of secret file \"%V\" failed",
-                           file);
-        return NGX_ERROR;
-    }
-
-    if (st.st_uid != 0 && st.st_uid != geteuid()) {
+    case HAI_SECRET_FOLDER_OWNER:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a folder on the path of secret file \"%V\" "
-                           "belongs to user %d, not to root",
-                           file, (int) st.st_uid);
-        return NGX_ERROR;
-    }
+                           "belongs to user %ui, not to root: \"%s\"",
+                           file, (ngx_uint_t) fault->owner, fault->at);
+        break;
 
-    if ((st.st_mode & (S_IWGRP|S_IWOTH))
-        && !((st.st_mode & S_ISVTX) && st.st_uid == 0))
-    {
+    case HAI_SECRET_FOLDER_MODE:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a folder on the path of secret file \"%V\" has "
-                           "mode %s, others than its owner may write to it",
-                           file,
-                           ngx_http_hoody_ai_mode(mode, st.st_mode));
-        return NGX_ERROR;
-    }
+                           "mode %s, others than its owner may write to it: "
+                           "\"%s\"", file, mode, fault->at);
+        break;
 
-    return NGX_OK;
-}
+    case HAI_SECRET_OPEN:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, err,
+                           "open() secret file \"%V\" failed", file);
+        break;
 
-
-/* as chmod takes it; nginx's formats have no octal numbers */
-
-static u_char *
-ngx_http_hoody_ai_mode(u_char *buf, mode_t mode)
-{
-    ngx_uint_t  i;
-
-    for (i = 0; i < 4; i++) {
-        buf[i] = '0' + ((mode >> (3 * (3 - i))) & 7);
-    }
-
-    buf[4] = '\0';
-
-    return buf;
-}
-
-
-static ngx_int_t
-ngx_http_hoody_ai_check_file(ngx_conf_t *cf, ngx_str_t *file, ngx_fd_t fd)
-{
-    u_char       mode[5];
-    struct stat  st;
-
-    if (fstat(fd, &st) == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "stat() secret file \"%V\" failed", file);
-        return NGX_ERROR;
-    }
-
-    if (!S_ISREG(st.st_mode)) {
+    case HAI_SECRET_KIND:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "secret file \"%V\" is not a regular file", file);
-        return NGX_ERROR;
-    }
+        break;
 
-    if (st.st_uid != 0 && st.st_uid != geteuid()) {
+    case HAI_SECRET_OWNER:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "secret file \"%V\" belongs to user %d, not to "
-                           "root", file, (int) st.st_uid);
-        return NGX_ERROR;
-    }
+                           "secret file \"%V\" belongs to user %ui, not to "
+                           "root", file, (ngx_uint_t) fault->owner);
+        break;
 
-    if (st.st_mode & (S_IRWXG|S_IRWXO)) {
+    case HAI_SECRET_MODE:
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "secret file \"%V\" has mode %s, group and "
                            "others must have no access (chmod 600)",
-                           file,
-                           ngx_http_hoody_ai_mode(mode, st.st_mode));
-        return NGX_ERROR;
-    }
+                           file, mode);
+        break;
 
-    return NGX_OK;
+    case HAI_SECRET_EMPTY:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "secret file \"%V\" is empty", file);
+        break;
+
+    case HAI_SECRET_LONG:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "secret file \"%V\" is larger than %d bytes",
+                           file, HAI_SECRET_MAX);
+        break;
+
+    case HAI_SECRET_LINES:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "secret file \"%V\" has more than one line", file);
+        break;
+
+    case HAI_SECRET_BYTE:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "secret file \"%V\" has a byte at offset %uz "
+                           "that is not printable ASCII",
+                           file, fault->offset);
+        break;
+
+    case HAI_SECRET_SPACE:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "secret file \"%V\" begins or ends with a space",
+                           file);
+        break;
+    }
 }

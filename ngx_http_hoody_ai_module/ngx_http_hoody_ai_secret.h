@@ -14,9 +14,6 @@
 #include <ngx_core.h>
 
 
-#define NGX_HTTP_HOODY_AI_SECRET_MAX   8192
-
-
 /* one page-aligned region per configuration */
 
 typedef struct {

@@ -434,7 +434,7 @@ qq{a folder on the path of secret file "$main::folder/way-in/good" has mode 0777
 "hoody_ai_secret x $main::folder/way-through;"
 --- must_die
 --- error_log eval
-qq{a folder on the path of secret file "$main::folder/way-through" has mode 0777}
+qq{a folder on the path of secret file "$main::folder/way-through" has mode 0777, others than its owner may write to it: "$main::folder/world-writable"}
 
 
 

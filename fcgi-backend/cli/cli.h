@@ -6,6 +6,8 @@
 #ifndef HAI_CLI_H
 #define HAI_CLI_H
 
+#include "lib/options.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -53,6 +55,7 @@ int hai_cli_audit_log(int argc, char **argv);
 int hai_cli_tokens_create(int argc, char **argv);
 int hai_cli_tokens_list(int argc, char **argv);
 int hai_cli_tokens_delete(int argc, char **argv);
+int hai_cli_secrets_check(int argc, char **argv);
 int hai_cli_registry_load(int argc, char **argv);
 int hai_cli_registry_migrate(int argc, char **argv);
 int hai_cli_registry_check(int argc, char **argv);
@@ -63,6 +66,15 @@ int hai_cli_firewall_remove(int argc, char **argv);
 int hai_cli_firewall_watch(int argc, char **argv);
 int hai_cli_why(int argc, char **argv);
 int hai_cli_doctor(int argc, char **argv);
+
+/*
+ * Reads the command line of a subcommand with "--output text|json", which is
+ * behind *output then; rest as in hai_options_parse().  False: it is done,
+ * with *status as its exit status.
+ */
+bool hai_cli_begin(const struct hai_program *program, int argc, char **argv,
+                   int *rest, const char *const *output, bool *json,
+                   int *status);
 
 /* Sets *json for "json", clears it for "text"; -1 after a message. */
 int hai_cli_format(const char *program, const char *value, bool *json);

@@ -342,30 +342,9 @@ static const char *join_words(const struct hai_doctor *d,
 
 /* What nginx says of itself, and its configuration. */
 static void gather(struct hai_doctor *d) {
-    const char *const argv[] = {d->nginx, "-V", NULL};
-    char path[sizeof(d->conf_path)], *slash;
     const struct hai_nginx_node *http = NULL, *node;
 
-    d->nginx_runs = hai_child_run(argv, (int) d->timeout_ms, d->nginx_says,
-                                  sizeof(d->nginx_says))
-                        == 0
-                    && strstr(d->nginx_says, "nginx") != NULL;
-    if (d->conf != NULL) {
-        snprintf(path, sizeof(path), "%s", d->conf);
-    } else if (hai_doctor_built_with(d, "--conf-path=", path, sizeof(path))
-               != 0) {
-        snprintf(path, sizeof(path), "/etc/nginx/nginx.conf");
-    }
-    snprintf(d->conf_path, sizeof(d->conf_path), "%s", path);
-    snprintf(d->conf_dir, sizeof(d->conf_dir), "%s", path);
-    slash = strrchr(d->conf_dir, '/');
-    if (slash == NULL) {
-        snprintf(d->conf_dir, sizeof(d->conf_dir), ".");
-    } else {
-        *slash = '\0';
-    }
-    d->tree = hai_nginx_conf_read(d->conf_path, d->conf_dir, d->conf_error,
-                                  sizeof(d->conf_error));
+    hai_doctor_read_conf(d);
     if (d->tree != NULL) {
         http = hai_nginx_child(d->tree, "http");
     }
@@ -423,13 +402,10 @@ int hai_cli_doctor(int argc, char **argv) {
         "is wrong.\nMost of it is for root to see; nothing is changed.",
         "Exit status: 0 nothing failed, 1 a check failed, 2 wrong usage.",
         options};
-    int rc = hai_options_parse(&program, argc, argv, NULL);
+    int rc;
 
-    if (rc != 0) {
-        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
-    }
-    if (hai_cli_format(NAME, output, &json) != 0) {
-        return HAI_CLI_USAGE;
+    if (!hai_cli_begin(&program, argc, argv, NULL, &output, &json, &rc)) {
+        return rc;
     }
     signal(SIGPIPE, SIG_IGN);
     gather(&d);

@@ -58,6 +58,12 @@ void hai_doctor_say(struct hai_finding *f, enum hai_doctor_result result,
     __attribute__((format(printf, 4, 5)));
 
 /*
+ * What nginx, conf and timeout_ms lead to: nginx_says, conf_path and conf_dir
+ * (absolute), tree or conf_error.
+ */
+void hai_doctor_read_conf(struct hai_doctor *d);
+
+/*
  * An argument of nginx's configure, "--prefix=": copied, or -1 when nginx -V
  * does not tell.
  */

@@ -1,5 +1,6 @@
 /* hoody-ai doctor: questions to nginx's configuration, see doctor.h. */
 
+#include "child.h"
 #include "doctor.h"
 
 #include "lib/file.h"
@@ -28,6 +29,34 @@ int hai_doctor_built_with(const struct hai_doctor *d, const char *argument,
     memcpy(to, at, n);
     to[n] = '\0';
     return 0;
+}
+
+void hai_doctor_read_conf(struct hai_doctor *d) {
+    const char *const argv[] = {d->nginx, "-V", NULL};
+    char path[sizeof(d->conf_path)], here[sizeof(d->conf_path)];
+
+    d->nginx_runs = hai_child_run(argv, (int) d->timeout_ms, d->nginx_says,
+                                  sizeof(d->nginx_says))
+                        == 0
+                    && strstr(d->nginx_says, "nginx") != NULL;
+    if (d->conf != NULL) {
+        snprintf(path, sizeof(path), "%s", d->conf);
+    } else if (hai_doctor_built_with(d, "--conf-path=", path, sizeof(path))
+               != 0) {
+        snprintf(path, sizeof(path), "/etc/nginx/nginx.conf");
+    }
+    if (*path != '/' && getcwd(here, sizeof(here)) == NULL) {
+        here[0] = '\0';
+    }
+    if (hai_doctor_path(here, path, d->conf_path, sizeof(d->conf_path)) != 0) {
+        snprintf(d->conf_error, sizeof(d->conf_error),
+                 "the path of the configuration is too long");
+        return;
+    }
+    snprintf(d->conf_dir, sizeof(d->conf_dir), "%s", d->conf_path);
+    *strrchr(d->conf_dir, '/') = '\0';
+    d->tree = hai_nginx_conf_read(d->conf_path, d->conf_dir, d->conf_error,
+                                  sizeof(d->conf_error));
 }
 
 int hai_doctor_path(const char *dir, const char *path, char *to, size_t size) {

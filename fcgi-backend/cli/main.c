@@ -37,6 +37,8 @@ const struct hai_cli_command hai_cli_commands[] = {
      hai_cli_tokens_create},
     {"tokens", "list", "which tokens are there?", hai_cli_tokens_list},
     {"tokens", "delete", "take a token back", hai_cli_tokens_delete},
+    {"secrets", "check", "are the files with keys as they must be?",
+     hai_cli_secrets_check},
     {"registry", "load", "put the functions that write it into Redis",
      hai_cli_registry_load},
     {"registry", "migrate", "bring its layout up to date",

@@ -16,6 +16,15 @@ int hai_cli_format(const char *program, const char *value, bool *json) {
     return -1;
 }
 
+bool hai_cli_begin(const struct hai_program *program, int argc, char **argv,
+                   int *rest, const char *const *output, bool *json,
+                   int *status) {
+    int rc = hai_options_parse(program, argc, argv, rest);
+
+    *status = rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
+    return rc == 0 && hai_cli_format(program->name, *output, json) == 0;
+}
+
 bool hai_cli_color(FILE *out, bool no_color) {
     const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
 

@@ -98,13 +98,10 @@ int hai_cli_rules_check(int argc, char **argv) {
         "with it.",
         HAI_CLI_EXIT, options};
     bool json;
-    int rest, rc = hai_options_parse(&program, argc, argv, &rest);
+    int rest, rc;
 
-    if (rc != 0) {
-        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
-    }
-    if (hai_cli_format(NAME, output, &json) != 0) {
-        return HAI_CLI_USAGE;
+    if (!hai_cli_begin(&program, argc, argv, &rest, &output, &json, &rc)) {
+        return rc;
     }
     if (argc - rest != 1) {
         fprintf(stderr, "%s: one FILE is wanted; see --help\n", NAME);

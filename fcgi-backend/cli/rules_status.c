@@ -232,13 +232,10 @@ int hai_cli_rules_status(int argc, char **argv) {
         "engine is not\nreachable.",
         options};
     bool json;
-    int rc = hai_options_parse(&program, argc, argv, NULL);
+    int rc;
 
-    if (rc != 0) {
-        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
-    }
-    if (hai_cli_format(NAME, output, &json) != 0) {
-        return HAI_CLI_USAGE;
+    if (!hai_cli_begin(&program, argc, argv, NULL, &output, &json, &rc)) {
+        return rc;
     }
     return ask(address, (int) timeout_ms, json);
 }

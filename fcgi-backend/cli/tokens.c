@@ -133,14 +133,10 @@ int hai_cli_tokens_list(int argc, char **argv) {
         .footer = HAI_CLI_EXIT "\n",
         .options = options,
     };
-    int rc = hai_options_parse(&program, argc, argv, NULL);
+    int rc;
 
-    if (rc != 0) {
-        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
-    }
-
-    if (hai_cli_format("hoody-ai tokens list", output, &json) != 0) {
-        return HAI_CLI_USAGE;
+    if (!hai_cli_begin(&program, argc, argv, NULL, &output, &json, &rc)) {
+        return rc;
     }
 
     tokens = hai_tokens_read(file, error, sizeof(error));

@@ -347,13 +347,10 @@ int hai_cli_why(int argc, char **argv) {
         "usage.",
         options};
     bool json;
-    int rc = hai_options_parse(&program, argc, argv, NULL);
+    int rc;
 
-    if (rc != 0) {
-        return rc > 0 ? HAI_CLI_OK : HAI_CLI_USAGE;
-    }
-    if (hai_cli_format(NAME, output, &json) != 0) {
-        return HAI_CLI_USAGE;
+    if (!hai_cli_begin(&program, argc, argv, NULL, &output, &json, &rc)) {
+        return rc;
     }
     return run(&w, json);
 }

@@ -1,7 +1,8 @@
 /*
- * The container runtime of the host, behind one interface.  A connector is
- * one file (runtime_docker.c, runtime_incus.c, runtime_static.c) that fills in
- * struct hai_runtime_ops; nobody else knows which one it is.
+ * The container runtime of the host, behind one interface.  A connector is a
+ * file (runtime_docker.c with runtime_docker_*.c, runtime_incus.c,
+ * runtime_static.c) that fills in struct hai_runtime_ops; nobody else knows
+ * which one it is.
  *
  * Calls may come from several threads at a time; each makes connections of
  * its own.  Every call is bounded by a time-out.

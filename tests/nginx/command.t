@@ -11,7 +11,6 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Encode qw(encode);
 use JSON::PP;
-use POSIX qw(_exit);
 use Test::More;
 
 use HoodyAI::Control;
@@ -28,7 +27,7 @@ $s->nginx(http => sub { $s->default_http . $c->server });
 
 my $project = 'a' x 24;
 my $other = 'b' x 24;
-my $program = HoodyAI::Control::program($s, 'hoody-ai');
+my $program = $s->program('hoody-ai');
 my $url = "http://127.0.0.1:$c->{port}";
 
 delete @ENV{qw(HOODY_TOKEN NO_COLOR http_proxy)};
@@ -37,20 +36,8 @@ delete @ENV{qw(HOODY_TOKEN NO_COLOR http_proxy)};
 # be a hash of variables.
 sub run {
     my %variable = ref $_[0] ? %{ shift() } : ();
-    my ($out, $err) = map { "$s->{dir}/command.$_" } qw(out err);
-    my $pid = fork // die "fork: $!\n";
 
-    if ($pid == 0) {
-        @ENV{keys %variable} = values %variable;
-        open(STDIN, '<', '/dev/null') or _exit(99);
-        open(STDOUT, '>', $out) or _exit(99);
-        open(STDERR, '>', $err) or _exit(99);
-        exec($program, @_) or _exit(99);
-    }
-
-    waitpid $pid, 0;
-
-    return ($? & 127 ? "signal $?" : $? >> 8, slurp($out), slurp($err));
+    return $s->output({ env => \%variable }, $program, @_);
 }
 
 # The same, on the socket: as root.

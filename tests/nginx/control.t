@@ -374,7 +374,7 @@ is(code($c->call('GET', '/containers', headers =>
 {
     my $token = $c->token('read');
     my ($last) = $c->tokens =~ /"id": "(tok-[\w-]+)"(?!.*"id")/s;
-    my $program = HoodyAI::Control::program($s, 'hoody-ai');
+    my $program = $s->program('hoody-ai');
 
     is(code($c->call('GET', '/containers', token => $token)), 200, 'a token');
     is(system($program, 'tokens', 'delete', '--tokens', $c->{file}, $last), 0,

@@ -22,7 +22,7 @@ use HoodyAI::System qw(chat free_port slurp spew wait_for);
 plan skip_all => 'most of it is for root to see' if $> != 0;
 
 my $s = HoodyAI::System->new;
-my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
+my $program = $s->program('hoody-ai');
 my $redis = HoodyAI::Schema->start($s);
 my ($runs, $spent) = (0, 0);
 
@@ -32,21 +32,13 @@ my ($runs, $spent) = (0, 0);
 sub doctor {
     my ($before, @args) = @_;
 
-    my $out = "$s->{dir}/doctor.out";
     my $began = time;
-    my $pid = fork // die "fork: $!\n";
+    my @result = $s->output(@$before, $program, 'doctor', @args);
 
-    if ($pid == 0) {
-        open(STDOUT, '>', $out);
-        open(STDERR, '>', "$out.err");
-        exec @$before, $program, 'doctor', @args or POSIX::_exit(127);
-    }
-
-    waitpid $pid, 0;
     $runs++;
     $spent += time - $began;
 
-    return ($? & 127 ? "signal $?" : $? >> 8, slurp($out), slurp("$out.err"));
+    return @result;
 }
 
 

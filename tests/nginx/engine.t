@@ -483,7 +483,7 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 # The command
 
 {
-    my $command = ($ENV{HAI_BUILD} // $s->root . '/build') . '/hoody-ai';
+    my $command = $s->program('hoody-ai');
     my $epoch = redis_epoch();
     my $text = qx('$command' rules status --socket '$engine->{socket}' 2>&1);
 

@@ -394,7 +394,7 @@ SKIP: {
     my $spawned = HoodyAI::Engine->new($s, name => 'spawned',
         rules => [\%append], socket => $socket, wait => 0,
         command => [$spawner, '-n', '-s', $socket, '--',
-            HoodyAI::Engine::program($s), '--server', $s->{server},
+            $s->program('hoody-ai-rules'), '--server', $s->{server},
             '--redis', "unix:$s->{redis_socket}",
             '--rules', "$s->{dir}/spawned/hoody.json"]);
 
@@ -459,7 +459,7 @@ SKIP: {
         threads => 3, 'log-level' => 'warn' }));
 
     my $configured = HoodyAI::Engine->new($s, name => 'config',
-        command => [HoodyAI::Engine::program($s), '--config', $config]);
+        command => [$s->program('hoody-ai-rules'), '--config', $config]);
     is($configured->status->{threads}, 3, '--config');
     is($configured->stop, 0, 'it ends');
     is($configured->log, '', 'and had nothing to warn of');
@@ -471,15 +471,15 @@ for my $case (['--threads', 0], ['--threads', 'many'], ['--nothing'],
 {
     my $log = "$s->{dir}/options.out";
     my $status = system 'sh', '-c', 'log=$1; shift; exec "$@" >"$log" 2>&1',
-        'sh', $log, HoodyAI::Engine::program($s), @$case;
+        'sh', $log, $s->program('hoody-ai-rules'), @$case;
 
     is($status >> 8, 2, "@$case");
     like(slurp($log), qr/hoody-ai-rules: /, 'with a message');
 }
 
-my $help = qx('@{[HoodyAI::Engine::program($s)]}' --help);
+my $help = qx('@{[$s->program('hoody-ai-rules')]}' --help);
 like($help, qr/--socket-mode.*--threads.*--no-plan/s, '--help');
-like(qx('@{[HoodyAI::Engine::program($s)]}' --version), qr/^hoody-ai-rules \d/,
+like(qx('@{[$s->program('hoody-ai-rules')]}' --version), qr/^hoody-ai-rules \d/,
     '--version');
 
 $s->finish;

@@ -17,7 +17,12 @@ use Time::HiRes qw(sleep time);
 use HoodyAI::Faults;
 use HoodyAI::System qw(chat slurp spew wait_for);
 
-my $stale = 'the last known truth until `max_stale`, then 503';
+# Redis cannot be reached, or refuses the gateway
+my %gone = (
+    get => 'the last known truth until `max_stale`, then 503',
+    back => 'at the next try, 50 ms to 2 s apart',
+    limits => [1.25, 2.5], blind => 1,
+);
 
 
 # The process.
@@ -41,11 +46,8 @@ sub process {
             $f->right;
         });
 
-    $f->row(name => 'killed, restarted with its data',
-        get => $stale,
+    $f->row(%gone, name => 'killed, restarted with its data',
         noticed => 'at once, refused at `max_stale`',
-        back => 'at the next try, 50 ms to 2 s apart',
-        limits => [1.25, 2.5], blind => 1,
         run => sub {
             my ($f, $s) = @_;
             my $data = $f->next_data(['SREM', $s->rkey('ai:enabled'), 'cut']);
@@ -77,12 +79,9 @@ sub process {
             $f->right;
         });
 
-    $f->row(name => 'stopped (SIGSTOP), continued',
-        get => $stale,
+    $f->row(%gone, name => 'stopped (SIGSTOP), continued',
         noticed => '3/5 of `max_stale` without an answer, refused at '
             . '`max_stale`',
-        back => 'at the next try, 50 ms to 2 s apart',
-        limits => [1.25, 2.5], blind => 1,
         run => sub {
             my ($f, $s) = @_;
             my $write;
@@ -121,12 +120,9 @@ sub data {
         noticed => 'at once, by the feed',
         back => 'with the writes that fill it',
         limits => [0.35, 0.35], allow => { @all },
-        run => sub {
-            $f->break(sub { $f->revoke(sub { $s->cmd('FLUSHALL') }) });
-            $f->notice(on => 401, off => 401, cut => 401);
-            $f->mend(sub { $f->fill('on') });
-            $f->right;
-        });
+        break => sub { $s->cmd('FLUSHALL') }, revokes => 1,
+        notice => { on => 401, off => 401, cut => 401 },
+        mend => sub { $f->fill('on') });
 
     $f->row(name => '`SWAPDB`',
         get => 'the old truth until it is noticed',
@@ -156,15 +152,11 @@ sub data {
         noticed => 'at once, by the feed',
         back => 'with the write that mends it',
         limits => [0.35, 0.35], allow => { on => [401] }, live => 1,
-        run => sub {
-            $f->break(sub { $s->cmd('SET', $hash, 'text') });
-            $f->revoke;
-            $f->notice(on => 401);
-            $f->mend(sub {
-                $s->cmd('DEL', $hash);
-                $f->fill('on');
-            });
-            $f->right;
+        break => sub { $s->cmd('SET', $hash, 'text') },
+        notice => { on => 401 },
+        mend => sub {
+            $s->cmd('DEL', $hash);
+            $f->fill('on');
         });
 
     $f->row(name => 'wrong type under `…:ai:enabled`',
@@ -172,14 +164,11 @@ sub data {
         noticed => 'at once, by the feed',
         back => 'with the write that mends it',
         limits => [0.35, 0.35], allow => { on => [403] }, live => 1,
-        run => sub {
-            $f->break(sub { $f->revoke(sub { $s->cmd('SET', $gate, 'on') }) });
-            $f->notice(on => 403, cut => 403);
-            $f->mend(sub {
-                $s->cmd('DEL', $gate);
-                $s->enable('on');
-            });
-            $f->right;
+        break => sub { $s->cmd('SET', $gate, 'on') }, revokes => 1,
+        notice => { on => 403, cut => 403 },
+        mend => sub {
+            $s->cmd('DEL', $gate);
+            $s->enable('on');
         });
 
     $f->row(name => 'a container\'s key expires',
@@ -187,14 +176,10 @@ sub data {
         noticed => 'at its deadline, not when Redis says so',
         back => 'with the write that makes it again',
         limits => [0.65, 0.35], allow => { on => [401] }, live => 1,
-        run => sub {
-            $s->cmd('CONFIG', 'SET', 'hz', 1);
-            $f->break(sub { $s->cmd('PEXPIRE', $hash, 300) });
-            $f->revoke;
-            $f->notice(on => 401);
-            $f->mend(sub { $f->fill('on') });
-            $f->right;
-        });
+        before => sub { $s->cmd('CONFIG', 'SET', 'hz', 1) },
+        break => sub { $s->cmd('PEXPIRE', $hash, 300) },
+        notice => { on => 401 },
+        mend => sub { $f->fill('on') });
 
     $f->row(name => '`…:ai:enabled` expires',
         get => '403 for all',
@@ -290,16 +275,12 @@ sub memory {
         noticed => 'at once, by the feed',
         back => 'with the write that makes it again',
         limits => [0.35, 0.35], allow => { on => [401] }, live => 1,
-        run => sub {
-            $s->cmd('HSET', $hash, 'notes', 'x' x 2_000_000);
-            $f->break(sub { $evict->($hash) });
-            $f->revoke;
-            $f->notice(on => 401);
-            $f->mend(sub {
-                $no_limit->();
-                $f->fill('on');
-            });
-            $f->right;
+        before => sub { $s->cmd('HSET', $hash, 'notes', 'x' x 2_000_000) },
+        break => sub { $evict->($hash) },
+        notice => { on => 401 },
+        mend => sub {
+            $no_limit->();
+            $f->fill('on');
         });
 
     $f->row(name => '`maxmemory` evicts `…:ai:enabled`',
@@ -307,15 +288,14 @@ sub memory {
         noticed => 'at once, by the feed',
         back => 'with the write that makes it again',
         limits => [0.35, 0.35], allow => { on => [403] },
-        run => sub {
+        before => sub {
             $s->cmd('SADD', $gate, map { "$_-" . 'x' x 990 } 1 .. 2000);
-            $f->break(sub { $f->revoke(sub { $evict->($gate) }) });
-            $f->notice(on => 403, cut => 403);
-            $f->mend(sub {
-                $no_limit->();
-                $s->enable('on');
-            });
-            $f->right;
+        },
+        break => sub { $evict->($gate) }, revokes => 1,
+        notice => { on => 403, cut => 403 },
+        mend => sub {
+            $no_limit->();
+            $s->enable('on');
         });
 
     $f->row(name => 'out of memory (writes get `OOM`)',
@@ -411,21 +391,13 @@ sub rights {
 
     my $again = sub { $set->('reset', @user) };
 
-    $f->row(name => 'wrong password',
-        get => $stale,
+    $f->row(%gone, name => 'wrong password',
         noticed => 'at the handshake, refused at `max_stale`',
-        back => 'at the next try, 50 ms to 2 s apart',
-        limits => [1.25, 2.5], blind => 1,
-        run => sub {
-            $f->break(sub {
-                $set->('resetpass', '#' . sha256_hex('another'));
-                $kill->();
-            });
-            $f->revoke;
-            $f->notice(on => 503);
-            $f->mend($again);
-            $f->right;
-        });
+        break => sub {
+            $set->('resetpass', '#' . sha256_hex('another'));
+            $kill->();
+        },
+        notice => { on => 503 }, mend => $again);
 
     $f->row(name => 'the password changes, connections stay',
         get => 'the truth as always: Redis asks at the next handshake',
@@ -442,31 +414,15 @@ sub rights {
             $again->();
         });
 
-    $f->row(name => 'the user is deleted',
-        get => $stale,
+    $f->row(%gone, name => 'the user is deleted',
         noticed => 'at once, refused at `max_stale`',
-        back => 'at the next try, 50 ms to 2 s apart',
-        limits => [1.25, 2.5], blind => 1,
-        run => sub {
-            $f->break(sub { $s->cmd('ACL', 'DELUSER', 'gateway') });
-            $f->revoke;
-            $f->notice(on => 503);
-            $f->mend($again);
-            $f->right;
-        });
+        break => sub { $s->cmd('ACL', 'DELUSER', 'gateway') },
+        notice => { on => 503 }, mend => $again);
 
-    $f->row(name => 'all rights are taken away while it runs',
-        get => $stale,
+    $f->row(%gone, name => 'all rights are taken away while it runs',
         noticed => 'by the next heartbeat, refused at `max_stale`',
-        back => 'at the next try, 50 ms to 2 s apart',
-        limits => [1.25, 2.5], blind => 1,
-        run => sub {
-            $f->break(sub { $set->('nocommands') });
-            $f->revoke;
-            $f->notice(on => 503);
-            $f->mend($again);
-            $f->right;
-        });
+        break => sub { $set->('nocommands') },
+        notice => { on => 503 }, mend => $again);
 
     $f->row(name => 'the right to read containers is taken away',
         get => 'the truth as always for what is known, and `max_stale` after '
@@ -504,31 +460,20 @@ sub connections {
         noticed => 'at once',
         back => 'with the load, 25 to 75 ms later',
         limits => [0.5, 0.5], served => 1,
-        run => sub {
-            $f->break(sub { $s->cmd('CLIENT', 'KILL', 'SKIPME', 'yes') });
-            $f->revoke;
-            $f->notice(cut => 403);
-            $f->right;
-        });
+        break => sub { $s->cmd('CLIENT', 'KILL', 'SKIPME', 'yes') },
+        notice => { cut => 403 });
 
     $f->row(name => '`CLIENT KILL` of the feed alone',
         get => 'the last known truth; what was missed is loaded',
         noticed => 'at once',
         back => 'with the load, 25 to 75 ms later',
         limits => [0.5, 0.5], served => 1,
-        run => sub {
-            $f->break(sub { $s->cmd('CLIENT', 'KILL', 'TYPE', 'pubsub') });
-            $f->revoke;
-            $f->notice(cut => 403);
-            $f->right;
-        });
+        break => sub { $s->cmd('CLIENT', 'KILL', 'TYPE', 'pubsub') },
+        notice => { cut => 403 });
 
-    $f->row(name => '`CLIENT PAUSE ALL`',
-        get => $stale,
+    $f->row(%gone, name => '`CLIENT PAUSE ALL`',
         noticed => '3/5 of `max_stale` without an answer, refused at '
             . '`max_stale`',
-        back => 'at the next try, 50 ms to 2 s apart',
-        limits => [1.25, 2.5], blind => 1,
         run => sub {
             my $write;
 

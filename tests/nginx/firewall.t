@@ -20,8 +20,7 @@ use HoodyAI::System qw(wait_for slurp spew);
 
 HoodyAI::Net->enter('hoody-ai firewall', 'nft');
 
-my $command = ($ENV{HAI_PROGRAMS} // HoodyAI::System::root() . '/build')
-    . '/hoody-ai';
+my $command = HoodyAI::System->program('hoody-ai');
 my $s = HoodyAI::System->new;
 
 $s->redis;

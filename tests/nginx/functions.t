@@ -16,6 +16,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Registry;
+use HoodyAI::Schema;
 use HoodyAI::System qw(chat slurp spew wait_for);
 
 my $s = HoodyAI::System->new;
@@ -650,12 +651,8 @@ $s->finish(more => 1);
     my $password = 'hai-functions-'
         . join '', map { sprintf '%x', rand 16 } 1 .. 20;
     my $hash = sha256_hex($password);
-    my $acl = join '', map { slurp($s->root . "/redis-schema/acl/$_.acl") }
-        qw(default control gateway);
+    my $acl = HoodyAI::Schema::acl($s, $password);
     my $file = "$s->{dir}/redis.acl";
-
-    $acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
-    $acl =~ s/\@SERVER@/sys/g;
 
     # may call the functions, and lacks one right that they need
     my %lacks = (
@@ -669,7 +666,6 @@ $s->finish(more => 1);
 
     $acl .= "user $_ on #$hash allkeys allchannels allcommands $lacks{$_}\n"
         for sort keys %lacks;
-    $acl .= "user admin on #$hash allkeys allchannels allcommands\n";
     spew($file, $acl, 0600);
 
     my $be = sub {

@@ -14,6 +14,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Prober;
 use HoodyAI::RedisHA;
+use HoodyAI::Schema;
 use HoodyAI::System qw(spew wait_for);
 
 HoodyAI::RedisHA->own_network;
@@ -27,7 +28,7 @@ my $password = 'hai-cluster-' . join '', map { sprintf '%x', rand 16 } 1 .. 20;
 spew("$s->{secrets}/password", "$password\n", 0600);
 
 my $ha = HoodyAI::RedisHA->new($s, user => ['admin', $password],
-    acl => HoodyAI::RedisHA::acl($s, $password));
+    acl => HoodyAI::Schema::acl($s, $password));
 
 $ha->cluster(masters => 3, replicas => 3, node_timeout => 1000);
 
@@ -53,53 +54,15 @@ $s->nginx(redis => join(' ', 'cluster=on', $ha->address($seed),
 is($s->chat_ask->{status}, 200, 'the node with the keys was found');
 
 
-sub followed {
-    return $s->ask('GET', '/status')->{body}
-        =~ /^hoody_ai_registry_master\{worker="\d+",address="(.*)"\} 1/m
-        ? $1 : '';
-}
+is($ha->followed, $ha->address($ha->master), 'it is on the status page');
 
-is(followed(), $ha->address($ha->master), 'it is on the status page');
-
-# Replicas that are busy may be behind for a moment, and the slot's new owner
-# may not know it yet: then a write is refused.
-sub write_it {
-    my ($call, $name) = @_;
-
-    wait_for { eval { $ha->follow; $s->$call($name); 1 } } 20
-        or die "$call: $@";
-}
-
-
-sub ask_other {
-    return $s->chat_ask(token => 'other', local => '127.0.0.2');
-}
-
-
-# The median of the times from a write to the first answer that obeys it; a
-# busy machine gets three tries.
+# What is promised is 10 ms from the write to the next request; a request takes
+# its own time here.
 sub obeys {
     my ($what) = @_;
-    my $median;
 
-    for (1 .. 3) {
-        my @took;
-
-        for my $n (1 .. 6) {
-            my ($call, $status) = $n % 2 ? ('disable', 403) : ('enable', 200);
-
-            write_it($call, 'other');
-
-            my $begin = time;
-            wait_for { ask_other()->{status} == $status } 5;
-            push @took, time - $begin;
-        }
-
-        $median = (sort { $a <=> $b } @took)[3];
-        last if $median <= 0.020;
-    }
-
-    cmp_ok($median, '<=', 0.020, "$what: writes to the new node act at once");
+    cmp_ok($ha->acts(0.020), '<=', 0.020,
+        "$what: writes to the new node act at once");
 }
 
 
@@ -129,7 +92,7 @@ sub row {
     $ha->move_slot($slot, $to);
     is($ha->master, $to, 'the slot has moved');
 
-    ok(wait_for(sub { followed() eq $ha->address($to) }, 10),
+    ok(wait_for(sub { $ha->followed eq $ha->address($to) }, 10),
         'moved: the new node is used');
 
     my $followed = time;
@@ -171,7 +134,7 @@ sub row {
                      && $_->[2] eq '200' } @answers), 0,
         'moved slowly: nobody is admitted without its keys');
     row('slot moved slowly', $begin, $followed, @answers);
-    is(followed(), $ha->address($to), 'moved slowly: the new node is used');
+    is($ha->followed, $ha->address($to), 'moved slowly: the new node is used');
     obeys('moved slowly');
 }
 
@@ -194,7 +157,7 @@ sub row {
     my $promoted = time;
 
     ok($new, 'killed: a replica was promoted');
-    ok(wait_for(sub { followed() eq $ha->address($new) }, 10),
+    ok(wait_for(sub { $ha->followed eq $ha->address($new) }, 10),
         'killed: it is used');
 
     my $followed = time;
@@ -209,7 +172,7 @@ sub row {
     ok(wait_for(sub {
         ($ha->try($old, 'ROLE') || [''])->[0] eq 'slave'
     }, 20), 'killed: it comes back as a replica');
-    is(followed(), $ha->address($new), 'killed: the new node is kept');
+    is($ha->followed, $ha->address($new), 'killed: the new node is kept');
 }
 
 
@@ -234,7 +197,7 @@ SKIP: {
     my $new = $ha->failed_over($old);
 
     ok($new, 'cut off: a replica was promoted');
-    write_it('disable', 'dev-env');
+    $ha->write('disable', 'dev-env');
 
     my $revoked = time;
 
@@ -260,7 +223,8 @@ SKIP: {
 
 # Events are written again, all of them once they can be.
 
-my $id = ask_other()->{headers}{'x-request-id'};
+my $id = $s->chat_ask(token => 'other', local => '127.0.0.2')
+    ->{headers}{'x-request-id'};
 
 ok(wait_for(sub {
     my $last = $s->cmd('XREVRANGE', $s->rkey('events'), '+', '-', 'COUNT', 99);

@@ -31,7 +31,7 @@ HoodyAI::Net->enter('identity of real containers', qw(podman runc nft nsenter
 my $s = HoodyAI::System->new;
 my $root = $s->root;
 my $w = $s->dir;
-my $command = ($ENV{HAI_PROGRAMS} // "$root/build") . '/hoody-ai';
+my $command = $s->program('hoody-ai');
 
 my $podman = HoodyAI::Podman->new($s, 'identity of real containers');
 my $store = $podman->{store};

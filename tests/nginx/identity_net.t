@@ -24,8 +24,7 @@ use HoodyAI::System qw(wait_for free_port chat);
 
 HoodyAI::Net->enter('spoofed addresses and the firewall', 'nft');
 
-my $command = ($ENV{HAI_PROGRAMS} // HoodyAI::System::root() . '/build')
-    . '/hoody-ai';
+my $command = HoodyAI::System->program('hoody-ai');
 
 # Two registered containers and one that the registry does not know on a
 # bridge; a registered one on a link of its own; another bridge.

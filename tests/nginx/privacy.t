@@ -50,7 +50,7 @@ chmod 0777, $engine->{socket};
 
 my $audit = "$s->{dir}/audit.jsonl";
 
-$s->spawn('events', [HoodyAI::Engine::program($s) =~ s/rules\z/events/r,
+$s->spawn('events', [$s->program('hoody-ai-events'),
     '--redis', "unix:$s->{redis_socket}", '--server', $s->{server},
     '--rules', $engine->{file}, '--audit-log', $audit]);
 

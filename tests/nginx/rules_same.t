@@ -20,7 +20,7 @@ use HoodyAI::Engine;
 use HoodyAI::System qw(slurp spew);
 
 my $s = HoodyAI::System->new;
-my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
+my $program = $s->program('hoody-ai');
 
 my @rules = map {
     my ($id, $event, %action) = @$_;

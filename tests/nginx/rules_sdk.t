@@ -75,9 +75,8 @@ my $engine = HoodyAI::Engine->new($s, rules => \@rules);
 chmod 0777, $engine->{socket};
 
 my $audit = "$s->{dir}/audit.jsonl";
-my $programs = $ENV{HAI_PROGRAMS} // $s->root . '/build';
 
-$s->spawn('events', ["$programs/hoody-ai-events", '--redis',
+$s->spawn('events', [$s->program('hoody-ai-events'), '--redis',
     "unix:$s->{redis_socket}", '--server', $s->{server}, '--rules',
     $engine->{file}, '--audit-log', $audit, '--webhook-allow', '127.0.0.0/8']);
 

@@ -178,7 +178,7 @@ is(says($id, 'freelancer'), 401, 'a neighbour with its token does not');
 # the lines of the platform's documentation, with the command
 sub command {
     my ($line) = @_;
-    my $program = HoodyAI::Control::program($s, 'hoody-ai');
+    my $program = $s->program('hoody-ai');
     my $out = `$program $line --api $c->{socket} -o json`;
 
     is($?, 0, "hoody-ai $line");

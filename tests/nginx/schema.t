@@ -7,58 +7,27 @@
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha256_hex);
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 
 use HoodyAI::Engine;
+use HoodyAI::Schema;
 use HoodyAI::System qw(chat slurp spew wait_for);
 
 my $s = HoodyAI::System->new;
 my $schema = $s->root . '/redis-schema';
-my $dir = "$s->{dir}/redis";
-my $password = 'hai-schema-'
-    . join '', map { sprintf '%x', rand 16 } 1 .. 20;
-my $hash = sha256_hex($password);
 
-my @files = sort glob "$schema/acl/*.acl";
-
-is(join(' ', map { m{([^/]+)\.acl\z} } @files),
+is(join(' ', map { m{([^/]+)\.acl\z} } sort glob "$schema/acl/*.acl"),
     'control default engine events firewall gateway', 'the files of acl/');
 
-my $acl = join '', map { slurp($_) } @files;
+my $redis = HoodyAI::Schema->start($s);
 
-$acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
-$acl =~ s/\@SERVER@/sys/g;
-
-# the only one who may do what is refused to all others
-$acl .= "user admin on #$hash allkeys allchannels allcommands\n";
-
-unlike($acl, qr/@[A-Z]/, 'nothing else has to be filled in');
-
-my $conf = slurp("$schema/redis.conf");
-
-mkdir $dir or die "$dir: $!\n";
-spew("$dir/redis.acl", $acl, 0600);
-
-ok($conf =~ s{/var/lib/hoody-ai/redis$}{$dir}m
-    && $conf =~ s{/run/hoody-ai/redis\.sock$}{$dir/redis.sock}m
-    && $conf =~ s{/etc/hoody-ai/redis\.acl$}{$dir/redis.acl}m,
-    'the paths of redis.conf');
-spew("$dir/redis.conf", $conf, 0600);
-
-$s->{redis_socket} = "$dir/redis.sock";
-$s->spawn('redis', ['/usr/bin/env', 'redis-server', "$dir/redis.conf"]);
+pass('Redis takes the files, with only paths, name and passwords filled in');
 
 
 # all that follows is done by this user
-sub be {
-    my ($user) = @_;
-
-    delete $s->{redis_connection};
-    $s->{redis_user} = $user && [$user, $password];
-}
+sub be { $redis->be(@_) }
 
 
 # what Redis refuses a command for: a word, or '' where it does not
@@ -68,10 +37,6 @@ sub refused {
     return $@ =~ /^redis error: (\w+)/ ? $1 : $@;
 }
 
-
-be('admin');
-ok(wait_for(sub { eval { $s->cmd('PING') } }), 'Redis takes the files')
-    or BAIL_OUT(slurp("$s->{dir}/redis.out.log"));
 
 is_deeply([sort @{$s->cmd('ACL', 'USERS')}],
     [qw(admin control default engine events firewall gateway)], 'the users');
@@ -259,7 +224,7 @@ for my $command (
     is(refused(@$command), 'NOPERM', "engine: not @$command");
 }
 
-spew("$s->{dir}/engine.password", "$password\n", 0600);
+spew("$s->{dir}/engine.password", "$redis->{password}\n", 0600);
 
 my $engine = HoodyAI::Engine->new($s, redis => "unix:$s->{redis_socket}"
     . " user=engine password_file=$s->{dir}/engine.password");
@@ -304,7 +269,7 @@ be('control');
 $s->cmd('HSET', $key, 'host_interface', 'veth1', 'addresses', '192.0.2.7');
 
 {
-    my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
+    my $program = $s->program('hoody-ai');
     my $redis = "unix:$s->{redis_socket} user=firewall "
         . "password_file=$s->{dir}/engine.password";
     my $text = `$program firewall print --server sys --redis '$redis' 2>&1`;
@@ -325,7 +290,8 @@ $s->cmd('HSET', $key, 'host_interface', 'veth1', 'addresses', '192.0.2.7');
     is(scalar @{$s->cmd('EXEC')}, 2, 'two changes in one step');
 
     $s->stop('redis', 'KILL');
-    $s->spawn('redis', ['/usr/bin/env', 'redis-server', "$dir/redis.conf"]);
+    $s->spawn('redis', ['/usr/bin/env', 'redis-server',
+        "$s->{dir}/redis/redis.conf"]);
     be('control');
     ok(wait_for(sub { eval { $s->cmd('PING') } }), 'Redis is started again');
     is($s->cmd('HGET', $key, 'comment'), 'in one step', 'both are there');

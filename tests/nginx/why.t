@@ -21,7 +21,7 @@ use Time::HiRes qw(time);
 use HoodyAI::System qw(chat free_port slurp spew wait_for);
 
 my $s = HoodyAI::System->new;
-my $program = ($ENV{HAI_PROGRAMS} // $s->root . '/build') . '/hoody-ai';
+my $program = $s->program('hoody-ai');
 my $rounds = $ENV{HAI_WHY_ROUNDS}
     || (($ENV{HAI_MODE} // '') eq 'asan' ? 60 : 150);
 my $seed = $ENV{HAI_WHY_SEED} // int rand 1e9;
@@ -33,21 +33,8 @@ note("HAI_WHY_SEED=$seed");
 
 # The command: its exit status and what it wrote.
 sub why {
-    my (@args) = @_;
-
-    my $out = "$s->{dir}/why.out";
-    my $pid = fork // die "fork: $!\n";
-
-    if ($pid == 0) {
-        open(STDOUT, '>', $out);
-        open(STDERR, '>', "$out.err");
-        exec $program, 'why', '--redis', "unix:$s->{redis_socket}",
-            '--server', $s->{server}, @args or POSIX::_exit(127);
-    }
-
-    waitpid $pid, 0;
-
-    return ($? & 127 ? "signal $?" : $? >> 8, slurp($out), slurp("$out.err"));
+    return $s->output($program, 'why', '--redis', "unix:$s->{redis_socket}",
+        '--server', $s->{server}, @_);
 }
 
 

@@ -1,4 +1,4 @@
-/* SOURCES: ngx_http_hoody_ai_module/ngx_http_hoody_ai_registry.c common/hai_identity.c */
+/* SOURCES: ngx_http_hoody_ai_module/ngx_http_hoody_ai_table.c ngx_http_hoody_ai_module/ngx_http_hoody_ai_registry.c ngx_http_hoody_ai_module/ngx_http_hoody_ai_registry_source.c common/hai_identity.c */
 /* LIBS: -lcmocka */
 
 /*

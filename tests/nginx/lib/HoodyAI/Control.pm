@@ -28,13 +28,6 @@ use Test::More;
 use HoodyAI::System qw(slurp spew wait_for free_port);
 
 
-sub program {
-    my ($s, $name) = @_;
-
-    return ($ENV{HAI_PROGRAMS} // $s->root . '/build') . "/$name";
-}
-
-
 # Options: args => [...]; redis => what --redis says; tokens => 0 for no file;
 # wait => 0
 sub new {
@@ -66,7 +59,7 @@ sub new {
 sub command {
     my ($self) = @_;
 
-    return [program($self->{s}, 'hoody-ai-control'), '--socket', $self->{fcgi},
+    return [$self->{s}->program('hoody-ai-control'), '--socket', $self->{fcgi},
         '--socket-mode', '0666', '--redis', $self->{redis}, '--server',
         $self->{s}{server}, '--tokens', $self->{file}, '--audit-log',
         $self->{audit}, @{$self->{args}}];
@@ -117,7 +110,7 @@ sub server {
 sub token {
     my ($self, @words) = @_;
 
-    my $program = program($self->{s}, 'hoody-ai');
+    my $program = $self->{s}->program('hoody-ai');
     my @scopes = map { /^--/ ? $_ : ('--scope', $_) } @words;
     my $token = `$program tokens create @scopes --tokens $self->{file}`;
 

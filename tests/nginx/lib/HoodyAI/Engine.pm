@@ -22,13 +22,6 @@ use HoodyAI::FastCGI;
 use HoodyAI::System qw(slurp spew wait_for);
 
 
-sub program {
-    my ($s) = @_;
-
-    return ($ENV{HAI_PROGRAMS} // $s->root . "/build") . "/hoody-ai-rules";
-}
-
-
 sub new {
     my ($class, $s, %option) = @_;
 
@@ -56,7 +49,7 @@ sub new {
 sub command {
     my ($self) = @_;
 
-    return [program($self->{s}), '--socket', $self->{socket},
+    return [$self->{s}->program('hoody-ai-rules'), '--socket', $self->{socket},
         '--redis', $self->{redis}, '--server', $self->{s}{server},
         -e $self->{file} ? ('--rules', $self->{file}) : (), @{$self->{args}}];
 }

@@ -13,13 +13,12 @@ package HoodyAI::Events;
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha256_hex);
 use Exporter qw(import);
 use Fcntl qw(:flock);
-use File::Basename qw(dirname);
 use JSON::PP;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Schema;
 use HoodyAI::System qw(wait_for slurp spew);
 
 our @EXPORT = qw(set_up program audit slowness receiver receive hook logged
@@ -31,10 +30,7 @@ my $eids = 0;
 my ($s, $rules, $record, $redis);
 
 
-sub program {
-    return ($ENV{HAI_PROVIDER} ? dirname($ENV{HAI_PROVIDER})
-        : $s->root . '/build') . '/hoody-ai-events';
-}
+sub program { $s->program('hoody-ai-events') }
 
 sub audit { "$s->{dir}/audit.jsonl" }
 
@@ -54,13 +50,7 @@ sub set_up {
 
     my $password = 'hai-events-'
         . join '', map { sprintf '%x', rand 16 } 1 .. 20;
-    my $hash = sha256_hex($password);
-    my $acl = join '', map { slurp($_) } sort glob $s->root
-        . '/redis-schema/acl/*.acl';
-
-    $acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
-    $acl =~ s/\@SERVER@/sys/g;
-    $acl .= "user admin on #$hash allkeys allchannels allcommands\n";
+    my $acl = HoodyAI::Schema::acl($s, $password);
 
     spew("$s->{dir}/redis.password", "$password\n", 0600);
 

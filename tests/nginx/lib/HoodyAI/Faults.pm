@@ -334,11 +334,13 @@ sub settle {
 }
 
 
-# A row.  name, get, noticed, back: the words of the manual.  run: the fault.
-# Further: limits, seconds until it is noticed and until all is right again;
-# allow => { name => [status, ...] } beside what is usual; served => 1: "on" is
-# never refused; blind => 1: Redis cannot be reached, so "on" ends as well;
-# live => 1: the end of "cut" is noticed as always.
+# A row.  name, get, noticed, back: the words of the manual.  run: the fault;
+# or its parts, where it takes the usual course (see _usual()): before, break,
+# revokes => 1, notice => { name => status, ... }, mend.  Further: limits,
+# seconds until it is noticed and until all is right again; allow => { name =>
+# [status, ...] } beside what is usual; served => 1: "on" is never refused;
+# blind => 1: Redis cannot be reached, so "on" ends as well; live => 1: the end
+# of "cut" is noticed as always.
 sub row {
     my ($self, %row) = @_;
 
@@ -350,7 +352,8 @@ sub row {
         $self->{late} = [];
 
         my $from = $self->{from} = now();
-        my $error = eval { $row{run}->($self, $s); 1 } ? '' : $@;
+        my $run = $row{run} // sub { $self->_usual(\%row) };
+        my $error = eval { $run->($self, $s); 1 } ? '' : $@;
 
         $self->{wrong} = [$error] if $error;
         sleep 0.1;
@@ -514,6 +517,27 @@ sub right {
     my $when = $self->until_seen($from, 10, on => 200, off => 403, cut => 403);
 
     $self->{back} = $when - $from if $when;
+}
+
+
+# Something breaks and "cut" loses its access, by that itself where it revokes;
+# this is noticed; it is mended, where it does not mend itself.
+sub _usual {
+    my ($self, $row) = @_;
+
+    $row->{before}->() if $row->{before};
+
+    if ($row->{revokes}) {
+        $self->break(sub { $self->revoke($row->{break}) });
+
+    } else {
+        $self->break($row->{break});
+        $self->revoke;
+    }
+
+    $self->notice(%{$row->{notice}});
+    $self->mend($row->{mend}) if $row->{mend};
+    $self->right;
 }
 
 

@@ -134,7 +134,7 @@ sub start {
     my ($self, @args) = @_;
 
     my $s = $self->{s};
-    my $program = ($ENV{HAI_PROGRAMS} || $s->root . '/build') . '/hoody-ai';
+    my $program = $s->program('hoody-ai');
     my $pid = fork // die "fork: $!\n";
 
     if (!$pid) {

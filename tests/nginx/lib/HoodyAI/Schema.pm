@@ -5,8 +5,10 @@ package HoodyAI::Schema;
 #
 #     my $schema = HoodyAI::Schema->start($s);
 #
-#     $schema->be('admin');                  # who $s->cmd is
+#     $schema->be('admin');                  # who $s->cmd is; undef: nobody
 #     $schema->words('gateway');             # for hoody_ai_redis and --redis
+#
+#     HoodyAI::Schema::acl($s, $password);   # the text of an ACL file
 
 use strict;
 use warnings;
@@ -23,19 +25,19 @@ sub start {
     my $dir = "$s->{dir}/redis";
     my $password = 'hai-schema-'
         . join '', map { sprintf '%x', rand 16 } 1 .. 20;
-    my $hash = sha256_hex($password);
-    my $acl = join '', map { slurp($_) } sort glob "$schema/acl/*.acl";
     my $conf = slurp("$schema/redis.conf");
 
-    $acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
-    $acl =~ s/\@SERVER@/$s->{server}/g;
-    $acl .= "user admin on #$hash allkeys allchannels allcommands\n";
-    $conf =~ s{/var/lib/hoody-ai/redis$}{$dir}m;
-    $conf =~ s{/run/hoody-ai/redis\.sock$}{$dir/redis.sock}m;
-    $conf =~ s{/etc/hoody-ai/redis\.acl$}{$dir/redis.acl}m;
+    for (["/var/lib/hoody-ai/redis", $dir],
+        ["/run/hoody-ai/redis.sock", "$dir/redis.sock"],
+        ["/etc/hoody-ai/redis.acl", "$dir/redis.acl"])
+    {
+        my ($from, $to) = @$_;
+
+        $conf =~ s/\Q$from\E$/$to/m or die "redis.conf has no $from\n";
+    }
 
     mkdir $dir or die "$dir: $!\n";
-    spew("$dir/redis.acl", $acl, 0600);
+    spew("$dir/redis.acl", acl($s, $password), 0600);
     spew("$dir/redis.conf", $conf, 0600);
 
     my $file = "$s->{secrets}/redis.password";
@@ -50,7 +52,8 @@ sub start {
 
     $self->be('admin');
     wait_for { eval { $s->cmd('PING') } }
-        or die "Redis did not start:\n" . slurp("$s->{dir}/redis.out.log");
+        or die "Redis does not take the files:\n"
+            . slurp("$s->{dir}/redis.out.log");
 
     # nginx' user is in no group of ours
     chmod 0777, $s->{redis_socket};
@@ -59,12 +62,28 @@ sub start {
 }
 
 
+# The files of acl/ with one password for all users, and "admin".
+sub acl {
+    my ($s, $password) = @_;
+
+    my $hash = sha256_hex($password);
+    my $acl = join '', map { slurp($_) }
+        sort glob $s->root . '/redis-schema/acl/*.acl';
+
+    $acl =~ s/\@\w+_PASSWORD_SHA256@/$hash/g;
+    $acl =~ s/\@SERVER@/$s->{server}/g;
+    die "something else has to be filled in: $&\n" if $acl =~ /\@[A-Z]\S*/;
+
+    return $acl . "user admin on #$hash allkeys allchannels allcommands\n";
+}
+
+
 # All that $s->cmd does is done by this user from now on.
 sub be {
     my ($self, $user) = @_;
 
     delete $self->{s}{redis_connection};
-    $self->{s}{redis_user} = [$user, $self->{password}];
+    $self->{s}{redis_user} = $user && [$user, $self->{password}];
 }
 
 

@@ -210,6 +210,42 @@ sub spawn {
 }
 
 
+# One of the project's programs.
+sub program {
+    my ($self, $name) = @_;
+
+    return ($ENV{HAI_PROGRAMS} // "$root/build") . "/$name";
+}
+
+
+# Runs a command to its end: its exit status ("signal N" where one ended it),
+# standard output, standard error.  The first argument may be a hash: env =>
+# variables, input => what it reads.
+sub output {
+    my $self = shift;
+    my $option = ref $_[0] ? shift : {};
+    my @command = @_;
+    my ($in, $out, $err) = map { "$self->{dir}/output.$_" } qw(in out err);
+
+    spew($in, $option->{input} // '');
+
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid == 0) {
+        @ENV{keys %{$option->{env}}} = values %{$option->{env}}
+            if $option->{env};
+        open(STDIN, '<', $in) or _exit(126);
+        open(STDOUT, '>', $out) or _exit(126);
+        open(STDERR, '>', $err) or _exit(126);
+        exec { $command[0] } @command or _exit(127);
+    }
+
+    waitpid $pid, 0;
+
+    return ($? & 127 ? "signal $?" : $? >> 8, slurp($out), slurp($err));
+}
+
+
 sub pid { $_[0]{running}{$_[1]}{pid} }
 
 
