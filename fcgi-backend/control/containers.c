@@ -18,6 +18,7 @@
 #include <string.h>
 
 #define PIPELINE 500
+#define FIND_TRIES 10  /* while it is renamed again and again */
 #define LIMIT_DEFAULT 20
 #define LIMIT_MAX 100
 #define NAME_SIZE (HAI_NAME_MAX + 1)
@@ -31,10 +32,36 @@ static const char *text_of(const struct hai_container_read *read,
     return text != NULL ? text : "";
 }
 
+/* The call's container, by whatever name it has now.  0 with name and *read,
+ * which has to be freed; or -1: answered. */
+static int read_it(struct hai_call *call, char *name,
+                   struct hai_container_read *read) {
+    const char *id = call->container_id;
+    struct hai_write_result result;
+
+    for (unsigned i = 0; i < FIND_TRIES; i++) {
+        if (hai_registry_find_id(call->writer, id, name, &result)
+                != HAI_WRITE_OK
+            || hai_registry_read(call->writer, name, read, &result)
+                   != HAI_WRITE_OK)
+        {
+            return hai_fail_write(call, &result);
+        }
+
+        if (read->exists && strcmp(text_of(read, "id"), id) == 0) {
+            return 0;
+        }
+
+        /* renamed or deleted between the two */
+        hai_registry_read_free(read);
+    }
+
+    return hai_fail(call, 404, "Container not found");
+}
+
 int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
                        char *name, struct hai_container_read *read) {
     const char *id = call->segment[n], *project;
-    struct hai_write_result result;
 
     if (!hai_view_id_valid(id)) {
         return hai_fail(call, 400, "The container id is not 24 hex digits");
@@ -42,18 +69,14 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
 
     snprintf(call->container_id, sizeof(call->container_id), "%s", id);
 
-    if (hai_registry_find_id(call->writer, id, name, &result) != HAI_WRITE_OK
-        || hai_registry_read(call->writer, name, read, &result) != HAI_WRITE_OK)
-    {
-        return hai_fail_write(call, &result);
+    if (read_it(call, name, read) != 0) {
+        return -1;
     }
 
     project = text_of(read, "project_id");
 
-    /* renamed meanwhile, or nobody that the caller may know of */
-    if (!read->exists || strcmp(text_of(read, "id"), id) != 0
-        || !hai_auth_may(call, HAI_RIGHT_READ, project))
-    {
+    /* nobody that the caller may know of */
+    if (!hai_auth_may(call, HAI_RIGHT_READ, project)) {
         hai_registry_read_free(read);
         return hai_fail(call, 404, "Container not found");
     }
@@ -71,19 +94,14 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
     return 0;
 }
 
-static int show(struct hai_call *call, int status, const char *message,
-                const char *name) {
+/* By its id: the name that it was given may be another one's by now. */
+static int show(struct hai_call *call, int status, const char *message) {
     struct hai_container_read read;
-    struct hai_write_result result;
+    char name[NAME_SIZE];
     json_t *object;
 
-    if (hai_registry_read(call->writer, name, &read, &result) != HAI_WRITE_OK) {
-        return hai_fail_write(call, &result);
-    }
-
-    if (!read.exists) {
-        hai_registry_read_free(&read);
-        return hai_fail(call, 404, "Container not found");
+    if (read_it(call, name, &read) != 0) {
+        return -1;
     }
 
     object = hai_view_container(call->control, name, &read);
@@ -112,7 +130,7 @@ int hai_containers_get(struct hai_call *call) {
 
     hai_registry_read_free(&read);
 
-    return show(call, 200, "Container retrieved successfully", name);
+    return show(call, 200, "Container retrieved successfully");
 }
 
 /* --- lists ----------------------------------------------------------------- */
@@ -663,7 +681,7 @@ int hai_containers_create(struct hai_call *call) {
     hai_unlock(control->locks, change.name);
 
     if (rc == 0) {
-        rc = show(call, 201, "Container created successfully", change.name);
+        rc = show(call, 201, "Container created successfully");
     }
 
     hai_change_request_free(&change);
@@ -695,54 +713,45 @@ static int if_match(struct hai_call *call, uint64_t *version) {
     return hai_fail(call, 400, "If-Match is not an ETag of a container");
 }
 
-static int rename_it(struct hai_call *call, const char *name,
-                     const char *new_name, struct hai_write_options *how,
+/* The runtime's name, then the registry's with all else in one step.  Died in
+ * between: the reconciler gives the registry the runtime's name. */
+static int rename_it(struct hai_call *call, const struct hai_container *c,
+                     const char *new_name, const struct hai_write_options *how,
                      const struct hai_container_read *read) {
+    struct hai_runtime *rt = call->control->runtime;
     struct hai_write_result result;
     struct hai_runtime_error e;
     bool there = false;
 
-    if (call->control->runtime != NULL
-        && hai_find_instance(call, name, read, &there) != 0)
-    {
+    if (rt != NULL && hai_find_instance(call, c->name, read, &there) != 0) {
         return -1;
     }
 
-    if (!hai_lock(call->control->locks, new_name, HAI_LOCK_MS)) {
-        return hai_fail(call, 409, "The new name is in use just now");
-    }
-
-    /* the old token ends here; the runtime's name follows */
-    if (hai_registry_rename(call->writer, name, new_name, how, &result)
-        != HAI_WRITE_OK)
-    {
-        hai_unlock(call->control->locks, new_name);
-        return hai_fail_write(call, &result);
-    }
-
-    how->if_version = 0;
-
-    if (there
-        && hai_runtime_rename(call->control->runtime, name, new_name, &e) != 0)
-    {
-        hai_registry_rename(call->writer, new_name, name, how, &result);
-        hai_unlock(call->control->locks, new_name);
+    if (there && hai_runtime_rename(rt, c->name, new_name, &e) != 0) {
         return hai_fail_runtime(call, &e);
     }
 
-    hai_unlock(call->control->locks, new_name);
+    if (hai_registry_rename(call->writer, c, new_name, how, &result)
+        == HAI_WRITE_OK)
+    {
+        return 0;
+    }
 
-    return 0;
+    if (there && hai_runtime_rename(rt, new_name, c->name, &e) != 0) {
+        hai_log(HAI_LOG_WARN, "runtime: %s: %s", new_name, e.text);
+        hai_sync_wake(call->control->sync);
+    }
+
+    return hai_fail_write(call, &result);
 }
 
 static int update(struct hai_call *call, const char *name,
                   const struct hai_container_read *read,
-                  struct hai_change_request *change, char *now_named) {
+                  const struct hai_change_request *change) {
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_container c = change->container;
     struct hai_write_result result;
-
-    snprintf(now_named, NAME_SIZE, "%s", name);
+    int rc;
 
     if (if_match(call, &how.if_version) != 0
         || may_set(call, &c, text_of(read, "runtime")) != 0)
@@ -750,27 +759,39 @@ static int update(struct hai_call *call, const char *name,
         return -1;
     }
 
-    if (change->name != NULL && strcmp(change->name, name) != 0) {
-        if (rename_it(call, name, change->name, &how, read) != 0) {
-            return -1;
-        }
-        snprintf(now_named, NAME_SIZE, "%s", change->name);
-    }
-
-    c.name = now_named;
-    c.ai = !change->has_ai ? HAI_AI_KEEP : change->ai ? HAI_AI_ON : HAI_AI_OFF;
-
-    if (hai_registry_update(call->writer, &c, &how, &result) != HAI_WRITE_OK) {
+    if (how.if_version != 0 && how.if_version != read->version) {
+        result = (struct hai_write_result){.error = HAI_WRITE_CONFLICT,
+                                           .version = read->version};
         return hai_fail_write(call, &result);
     }
 
-    return 0;
+    /* what was read is what is changed, not who has the name by then */
+    how.if_version = read->version;
+
+    c.name = name;
+    c.ai = !change->has_ai ? HAI_AI_KEEP : change->ai ? HAI_AI_ON : HAI_AI_OFF;
+
+    if (change->name == NULL || strcmp(change->name, name) == 0) {
+        return hai_registry_update(call->writer, &c, &how, &result)
+                       == HAI_WRITE_OK
+                   ? 0
+                   : hai_fail_write(call, &result);
+    }
+
+    if (!hai_lock(call->control->locks, change->name, HAI_LOCK_MS)) {
+        return hai_fail(call, 409, "The new name is in use just now");
+    }
+
+    rc = rename_it(call, &c, change->name, &how, read);
+    hai_unlock(call->control->locks, change->name);
+
+    return rc;
 }
 
-int hai_containers_update(struct hai_call *call) {
+static int update_once(struct hai_call *call) {
     struct hai_change_request change;
     struct hai_container_read read;
-    char name[NAME_SIZE], now_named[NAME_SIZE];
+    char name[NAME_SIZE];
     json_t *before;
     int rc;
 
@@ -784,16 +805,25 @@ int hai_containers_update(struct hai_call *call) {
 
     rc = hai_view_parse(call, false, &change);
     if (rc == 0) {
-        rc = update(call, name, &read, &change, now_named);
+        rc = update(call, name, &read, &change);
     }
 
     hai_registry_read_free(&read);
     hai_unlock(call->control->locks, name);
     hai_change_request_free(&change);
 
-    return rc == 0
-               ? show(call, 200, "Container updated successfully", now_named)
-               : -1;
+    return rc;
+}
+
+int hai_containers_update(struct hai_call *call) {
+    unsigned tries = 0;
+    int rc;
+
+    do {
+        rc = update_once(call);
+    } while (rc != 0 && hai_again(call, &tries));
+
+    return rc == 0 ? show(call, 200, "Container updated successfully") : -1;
 }
 
 /* --- delete ---------------------------------------------------------------- */
@@ -826,7 +856,8 @@ static int delete_it(struct hai_call *call, const char *name,
                      const struct hai_container_read *read) {
     struct hai_container gone = {
         .name = name, .status = "deleting", .ai = HAI_AI_OFF};
-    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_write_options how = {.now_ms = call->now_ms,
+                                    .if_version = read->version};
     struct hai_write_result result;
     struct hai_runtime_error e;
     bool there;
@@ -840,6 +871,7 @@ static int delete_it(struct hai_call *call, const char *name,
             != HAI_WRITE_OK) {
             return hai_fail_write(call, &result);
         }
+        how.if_version = result.version;
 
         /* access has ended, whatever the runtime says */
         if (there && hai_runtime_delete(call->control->runtime, name, &e) != 0
@@ -861,7 +893,7 @@ static int delete_it(struct hai_call *call, const char *name,
     return hai_ok(call, 200, "Container deleted successfully", NULL);
 }
 
-int hai_containers_delete(struct hai_call *call) {
+static int delete_once(struct hai_call *call) {
     struct hai_container_read read;
     char name[NAME_SIZE];
     json_t *before;
@@ -882,6 +914,17 @@ int hai_containers_delete(struct hai_call *call) {
 
     hai_registry_read_free(&read);
     hai_unlock(call->control->locks, name);
+
+    return rc;
+}
+
+int hai_containers_delete(struct hai_call *call) {
+    unsigned tries = 0;
+    int rc;
+
+    do {
+        rc = delete_once(call);
+    } while (rc != 0 && hai_again(call, &tries));
 
     return rc;
 }

@@ -58,6 +58,14 @@ int hai_lock_container(struct hai_call *call, const char *code, char *name,
                        struct hai_container_read *read);
 
 /*
+ * A change that failed because somebody else, with another process, made one
+ * between its reading and its writing: the answer is taken back, and it has to
+ * be tried again.  False: it failed for another reason, or too often (409), or
+ * the caller wants to know (If-Match).
+ */
+bool hai_again(struct hai_call *call, unsigned *tries);
+
+/*
  * Is the runtime's instance of this name the container, and not one that has
  * only the same name?  There has to be a runtime.  0 with *there: it is, or
  * there is none; or -1: answered.
