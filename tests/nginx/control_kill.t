@@ -182,7 +182,6 @@ for my $ai ($true, $false) {
 
 for my $case (['a change' => { ai => $false, comment => 'new',
         tags => ['t3'] }],
-    ['a rename' => { name => 'N' }],
     ['a rename with other fields' => { name => 'N', comment => 'new',
         ai => $false }])
 {
