@@ -742,7 +742,7 @@ static int rename_it(struct hai_call *call, const struct hai_container *c,
         hai_sync_wake(call->control->sync);
     }
 
-    return hai_fail_write(call, &result);
+    return hai_fail_change(call, &result);
 }
 
 static int update(struct hai_call *call, const char *name,
@@ -762,7 +762,7 @@ static int update(struct hai_call *call, const char *name,
     if (how.if_version != 0 && how.if_version != read->version) {
         result = (struct hai_write_result){.error = HAI_WRITE_CONFLICT,
                                            .version = read->version};
-        return hai_fail_write(call, &result);
+        return hai_fail_change(call, &result);
     }
 
     /* what was read is what is changed, not who has the name by then */
@@ -775,10 +775,12 @@ static int update(struct hai_call *call, const char *name,
         return hai_registry_update(call->writer, &c, &how, &result)
                        == HAI_WRITE_OK
                    ? 0
-                   : hai_fail_write(call, &result);
+                   : hai_fail_change(call, &result);
     }
 
-    if (!hai_lock(call->control->locks, change->name, HAI_LOCK_MS)) {
+    /* without waiting: who has it may be waiting for this one's name */
+    if (!hai_lock(call->control->locks, change->name, 0)) {
+        call->retry_after = 1;
         return hai_fail(call, 409, "The new name is in use just now");
     }
 
@@ -869,7 +871,7 @@ static int delete_it(struct hai_call *call, const char *name,
 
         if (hai_registry_update(call->writer, &gone, &how, &result)
             != HAI_WRITE_OK) {
-            return hai_fail_write(call, &result);
+            return hai_fail_change(call, &result);
         }
         how.if_version = result.version;
 
@@ -883,9 +885,11 @@ static int delete_it(struct hai_call *call, const char *name,
         drop_snapshots(call, name);
     }
 
-    if (hai_registry_delete(call->writer, name, &how, &result) != HAI_WRITE_OK)
+    /* nothing was there: it has another name, or somebody else was first */
+    if (hai_registry_delete(call->writer, name, &how, &result) != HAI_WRITE_OK
+        || !result.changed)
     {
-        return hai_fail_write(call, &result);
+        return hai_fail_change(call, &result);
     }
 
     hai_snapshots_forget(call->writer, call->container_id);

@@ -65,6 +65,9 @@ int hai_lock_container(struct hai_call *call, const char *code, char *name,
  */
 bool hai_again(struct hai_call *call, unsigned *tries);
 
+/* hai_fail_write() for what was read before: not there any more is changed. */
+int hai_fail_change(struct hai_call *call, struct hai_write_result *result);
+
 /*
  * Is the runtime's instance of this name the container, and not one that has
  * only the same name?  There has to be a runtime.  0 with *there: it is, or

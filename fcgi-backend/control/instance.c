@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define TRIES 100
-#define RENAMES 10 /* while a call waits for the lock */
+#define RENAMES 100 /* while a call waits for the lock */
 
 static int busy(struct hai_call *call, const char *code) {
     call->retry_after = 2;
@@ -57,6 +57,14 @@ int hai_lock_container(struct hai_call *call, const char *code, char *name,
     hai_registry_read_free(read);
 
     return busy(call, code);
+}
+
+int hai_fail_change(struct hai_call *call, struct hai_write_result *result) {
+    if (result->error == HAI_WRITE_NOT_FOUND || result->error == HAI_WRITE_OK) {
+        result->error = HAI_WRITE_CONFLICT;
+    }
+
+    return hai_fail_write(call, result);
 }
 
 bool hai_again(struct hai_call *call, unsigned *tries) {

@@ -85,7 +85,7 @@ static int operate(struct hai_call *call, const struct operation *op,
     if (strcmp(op->status, "running") != 0 || control->runtime == NULL) {
         if (hai_registry_update(call->writer, &c, &how, &result)
             != HAI_WRITE_OK) {
-            return hai_fail_write(call, &result);
+            return hai_fail_change(call, &result);
         }
     }
 
