@@ -9,8 +9,12 @@
 /* 0 or -1: answered either way. */
 typedef int (*hai_handler)(struct hai_call *call);
 
-/* containers.c */
+/* list.c */
 int hai_containers_list(struct hai_call *call);
+/* Of the project; NULL: of all that the caller may read. */
+int hai_list_answer(struct hai_call *call, const char *project);
+
+/* containers.c */
 int hai_containers_list_project(struct hai_call *call);
 int hai_containers_create(struct hai_call *call);
 int hai_containers_get(struct hai_call *call);
