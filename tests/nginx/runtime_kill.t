@@ -335,6 +335,6 @@ is(join(' ', instances()), '', 'nothing is left');
 is($podman->run(qw(images -q --filter label=hoody.snapshot.of)), '',
     'nor an image');
 $c->contract_ok;
-$s->stop('podman', 'KILL');
+$podman->stop_service;
 is($c->stop, 0, 'it ends');
 $s->finish;
