@@ -20,7 +20,7 @@
 -- A script that fails half-way leaves what it wrote.  So whatever can fail is
 -- looked at before the first write: keys, types, rights, values.
 
-local VERSION = 1
+local VERSION = 2
 local SCHEMA = 2
 
 local EVENTS_MAX = 100000
@@ -1139,6 +1139,50 @@ end
 
 local CLAIMING = { 'id', 'number', 'addresses', 'status' }
 
+-- What of the fields is another value than before; fields keeps only that.
+-- Whether there is any, and whether one of them claims something.
+local function differing(fields, hash, count)
+    local changed, claiming = false, false
+
+    if fields.id == '' then
+        fail('INVALID', 'id', 'cannot be taken away')
+    end
+
+    for field, value in pairs(fields) do
+        local had = hash[field]
+
+        if value == (had or '') and (value ~= '' or not had) then
+            fields[field] = nil
+        else
+            changed = true
+            count = count + (had and 0 or 1)
+        end
+    end
+
+    if count > FIELDS_MAX + 8 then
+        fail('INVALID', 'fields', 'more than ' .. FIELDS_MAX)
+    end
+
+    for _, field in ipairs(CLAIMING) do
+        claiming = claiming or fields[field] ~= nil
+    end
+
+    return changed, claiming
+end
+
+
+-- The claims of the container as it will be.
+local function claims_after(fields, hash)
+    local after = {}
+
+    for _, field in ipairs(CLAIMING) do
+        after[field] = fields[field] or hash[field]
+    end
+
+    return claims_of(after)
+end
+
+
 local function change(keys, args, op, only, options)
     local name, hash, count = begin(keys, 9)
     local how, fields = parsed(args, options)
@@ -1167,31 +1211,7 @@ local function change(keys, args, op, only, options)
 
     expect(how, hash)
 
-    if fields.id == '' then
-        fail('INVALID', 'id', 'cannot be taken away')
-    end
-
-    local changed, claiming = false, false
-
-    for field, value in pairs(fields) do
-        local had = hash[field]
-
-        if value == (had or '') and (value ~= '' or not had) then
-            fields[field] = nil
-        else
-            changed = true
-            count = count + (had and 0 or 1)
-        end
-    end
-
-    if count > FIELDS_MAX + 8 then
-        fail('INVALID', 'fields', 'more than ' .. FIELDS_MAX)
-    end
-
-    for _, field in ipairs(CLAIMING) do
-        claiming = claiming or fields[field] ~= nil
-    end
-
+    local changed, claiming = differing(fields, hash, count)
     local gate
     local enabled = call('SISMEMBER', keys[3], name) == 1
 
@@ -1208,14 +1228,8 @@ local function change(keys, args, op, only, options)
     local had_list, had, claims
 
     if claiming then
-        local after = {}
-
-        for _, field in ipairs(CLAIMING) do
-            after[field] = fields[field] or hash[field]
-        end
-
         had_list, had = indexed(keys, name)
-        claims = claims_of(after)
+        claims = claims_after(fields, hash)
         free_to_claim(keys, name, claims, had)
     end
 
@@ -1349,11 +1363,18 @@ local function delete(keys, args)
 end
 
 
+-- Fields that are named are changed in the same step.
 local function rename(keys, args)
-    local name, hash, _, new = begin(keys, 11)
-    local how, fields = parsed(args, OPTIONS)
+    local name, hash, count, new = begin(keys, 11)
+    local how, fields = parsed(args, MORE_OPTIONS)
 
-    no_fields(fields)
+    if name == new and how['@enabled'] then
+        fail('INVALID', '@enabled', 'not without another name')
+    end
+
+    if name == new then
+        no_fields(fields)
+    end
 
     if not hash then
         fail('NOTFOUND', name)
@@ -1376,19 +1397,33 @@ local function rename(keys, args)
 
     right('RENAME', keys[1], keys[10])
     right('HSET', keys[10], 'a', 'b')
+    right('HDEL', keys[10], 'a')
     right('SET', keys[11], 'a')
 
-    local old_list = indexed(keys, name)
+    local _, claiming = differing(fields, hash, count)
+    local old_list, had = indexed(keys, name)
     local new_list, new_had = indexed(keys, new)
-    local claims = claims_of(hash)
+    local claims = claims_after(fields, hash)
     local enabled = call('SISMEMBER', keys[3], name) == 1
-    local version = next_version(keys, hash)
-    local now = now_of(how, hash)
 
-    tell(keys, 'rename', new, version, hash, { 'from', name })
+    if claiming then
+        free_to_claim(keys, name, claims, had)
+    end
+
+    if how['@enabled'] then
+        enabled = how['@enabled'] == '1'
+    end
+
+    local version = next_version(keys, hash)
+
+    fields.version = version
+    fields.updated_at = now_of(how, hash)
+
+    tell(keys, 'rename', new, version, { id = fields.id or hash.id },
+         { 'from', name })
 
     call('RENAME', keys[1], keys[10])
-    call('HSET', keys[10], 'version', version, 'updated_at', now)
+    store(keys[10], fields)
     index(keys, name, old_list, {}, {})
     index(keys, new, new_list, new_had, claims)
     call('SREM', keys[2], name)

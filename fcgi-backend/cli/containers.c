@@ -1,5 +1,7 @@
 /* hoody-ai containers: list, get, create, update, delete, start and so on. */
 
+#define _GNU_SOURCE
+
 #include "api.h"
 #include "cli.h"
 
@@ -9,7 +11,7 @@
 #include <string.h>
 
 #define PATH_SIZE 2048
-#define PAGE 100
+#define PAGE 500
 
 static const struct hai_column columns[] = {
     {"ID", "id"},         {"NAME", "name"},           {"AI", "ai"},
@@ -52,58 +54,127 @@ static bool add(char *path, const char *name, const char *value) {
     return hai_text_escape(path, PATH_SIZE, value);
 }
 
-/* All pages as one list. */
+/* What the whole list is sorted by, as the API sorts a page. */
+struct order {
+    const char *by;
+    bool descending;
+};
+
+static const char *text_of(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text != NULL ? text : "";
+}
+
+static int compare(const void *a, const void *b, void *data) {
+    const json_t *x = *(json_t *const *) a, *y = *(json_t *const *) b;
+    const struct order *o = data;
+    int order = strcmp(text_of(x, o->by), text_of(y, o->by));
+
+    if (order == 0) {
+        order = strcmp(text_of(x, "name"), text_of(y, "name"));
+    }
+
+    return o->descending ? -order : order;
+}
+
+static json_t *sorted(json_t *all, const struct filter *f) {
+    struct order o = {
+        .by = f->sort_by != NULL ? f->sort_by : "created_at",
+        .descending = f->sort_order != NULL && strcmp(f->sort_order, "desc") == 0,
+    };
+    size_t n = json_array_size(all);
+    json_t **item = calloc(n + 1, sizeof(json_t *)), *list = json_array();
+
+    for (size_t i = 0; item != NULL && i < n; i++) {
+        item[i] = json_array_get(all, i);
+    }
+
+    if (item != NULL && list != NULL) {
+        qsort_r(item, n, sizeof(json_t *), compare, &o);
+    }
+
+    for (size_t i = 0; item != NULL && i < n; i++) {
+        json_array_append(list, item[i]);
+    }
+
+    free(item);
+    json_decref(all);
+
+    return list;
+}
+
+static bool one_of(const char *text, const char *const *words) {
+    while (text != NULL && *words != NULL && strcmp(text, *words) != 0) {
+        words++;
+    }
+
+    return text == NULL || *words != NULL;
+}
+
+/* One page: those behind "after". */
+static json_t *read_page(const struct hai_api *api, const struct filter *f,
+                         const char *after, int *status) {
+    char path[PATH_SIZE] = "";
+
+    if (f->project != NULL) {
+        snprintf(path, sizeof(path), "/projects/");
+        if (!hai_text_escape(path, sizeof(path), f->project)) {
+            *status = usage("containers list", "--project: too long");
+            return NULL;
+        }
+    }
+
+    snprintf(path + strlen(path), sizeof(path) - strlen(path),
+             "/containers?sort_by=id&limit=%d", PAGE);
+
+    if (!add(path, "after", after) || !add(path, "status", f->status)
+        || !add(path, "name", f->name)
+        || !add(path, "ai",
+                f->ai      ? "true"
+                : f->no_ai ? "false"
+                           : NULL))
+    {
+        *status = usage("containers list", "too long a value");
+        return NULL;
+    }
+
+    return hai_api_call(api, "containers list", "GET", path, NULL, status);
+}
+
+/* All of them, by id so that none is left out or there twice when others are
+ * made and deleted meanwhile. */
 static json_t *read_all(const struct hai_api *api, const struct filter *f,
                         int *status) {
-    json_t *all = json_array();
-    json_int_t pages = 1;
+    static const char *const keys[] = {"created_at", "id", "name", "status",
+                                       "updated_at", NULL};
+    static const char *const orders[] = {"asc", "desc", NULL};
+    json_t *all = json_array(), *data;
+    char after[128] = "";
+    bool more = true;
 
-    for (json_int_t page = 1; page <= pages; page++) {
-        char path[PATH_SIZE] = "";
-        json_t *data, *list;
+    if (!one_of(f->sort_by, keys) || !one_of(f->sort_order, orders)) {
+        json_decref(all);
+        *status = usage("containers list", "there is no such order");
+        return NULL;
+    }
 
-        if (f->project != NULL) {
-            snprintf(path, sizeof(path), "/projects/");
-            if (!hai_text_escape(path, sizeof(path), f->project)) {
-                *status = usage("containers list", "--project: too long");
-                break;
-            }
-        }
-
-        snprintf(path + strlen(path), sizeof(path) - strlen(path),
-                 "/containers?limit=%d&page=%" JSON_INTEGER_FORMAT, PAGE, page);
-
-        if (!add(path, "status", f->status) || !add(path, "name", f->name)
-            || !add(path, "sort_by", f->sort_by)
-            || !add(path, "sort_order", f->sort_order)
-            || !add(path, "ai",
-                    f->ai      ? "true"
-                    : f->no_ai ? "false"
-                               : NULL))
-        {
-            *status = usage("containers list", "too long a value");
-            break;
-        }
-
-        data = hai_api_call(api, "containers list", "GET", path, NULL, status);
-        list = json_object_get(data, "containers");
+    while (more) {
+        data = read_page(api, f, after, status);
         if (data == NULL) {
-            break;
+            json_decref(all);
+            return NULL;
         }
 
-        json_array_extend(all, list);
-        pages = json_integer_value(
-            json_object_get(json_object_get(data, "pagination"), "totalPages"));
+        json_array_extend(all, json_object_get(data, "containers"));
+        snprintf(after, sizeof(after), "%s",
+                 text_of(json_object_get(data, "pagination"), "next"));
+        more = *after != '\0';
         json_decref(data);
         *status = HAI_CLI_OK;
     }
 
-    if (*status != HAI_CLI_OK) {
-        json_decref(all);
-        return NULL;
-    }
-
-    return all;
+    return sorted(all, f);
 }
 
 int hai_cli_containers_list(int argc, char **argv) {

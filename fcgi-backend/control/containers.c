@@ -1,4 +1,4 @@
-/* Containers: list, create, get, update, delete.  See handlers.h. */
+/* Containers: create, get, update, delete.  See handlers.h. */
 
 #include "auth.h"
 #include "handlers.h"
@@ -17,11 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIPELINE 500
-#define LIMIT_DEFAULT 20
-#define LIMIT_MAX 100
+#define FIND_TRIES 10 /* while it is renamed again and again */
 #define NAME_SIZE (HAI_NAME_MAX + 1)
-#define TRIES 10
 
 /* --- one ------------------------------------------------------------------- */
 
@@ -32,10 +29,36 @@ static const char *text_of(const struct hai_container_read *read,
     return text != NULL ? text : "";
 }
 
+/* The call's container, by whatever name it has now.  0 with name and *read,
+ * which has to be freed; or -1: answered. */
+static int read_it(struct hai_call *call, char *name,
+                   struct hai_container_read *read) {
+    const char *id = call->container_id;
+    struct hai_write_result result;
+
+    for (unsigned i = 0; i < FIND_TRIES; i++) {
+        if (hai_registry_find_id(call->writer, id, name, &result)
+                != HAI_WRITE_OK
+            || hai_registry_read(call->writer, name, read, &result)
+                   != HAI_WRITE_OK)
+        {
+            return hai_fail_write(call, &result);
+        }
+
+        if (read->exists && strcmp(text_of(read, "id"), id) == 0) {
+            return 0;
+        }
+
+        /* renamed or deleted between the two */
+        hai_registry_read_free(read);
+    }
+
+    return hai_fail(call, 404, "Container not found");
+}
+
 int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
                        char *name, struct hai_container_read *read) {
     const char *id = call->segment[n], *project;
-    struct hai_write_result result;
 
     if (!hai_view_id_valid(id)) {
         return hai_fail(call, 400, "The container id is not 24 hex digits");
@@ -43,18 +66,14 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
 
     snprintf(call->container_id, sizeof(call->container_id), "%s", id);
 
-    if (hai_registry_find_id(call->writer, id, name, &result) != HAI_WRITE_OK
-        || hai_registry_read(call->writer, name, read, &result) != HAI_WRITE_OK)
-    {
-        return hai_fail_write(call, &result);
+    if (read_it(call, name, read) != 0) {
+        return -1;
     }
 
     project = text_of(read, "project_id");
 
-    /* renamed meanwhile, or nobody that the caller may know of */
-    if (!read->exists || strcmp(text_of(read, "id"), id) != 0
-        || !hai_auth_may(call, HAI_RIGHT_READ, project))
-    {
+    /* nobody that the caller may know of */
+    if (!hai_auth_may(call, HAI_RIGHT_READ, project)) {
         hai_registry_read_free(read);
         return hai_fail(call, 404, "Container not found");
     }
@@ -72,19 +91,14 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
     return 0;
 }
 
-static int show(struct hai_call *call, int status, const char *message,
-                const char *name) {
+/* By its id: the name that it was given may be another one's by now. */
+static int show(struct hai_call *call, int status, const char *message) {
     struct hai_container_read read;
-    struct hai_write_result result;
+    char name[NAME_SIZE];
     json_t *object;
 
-    if (hai_registry_read(call->writer, name, &read, &result) != HAI_WRITE_OK) {
-        return hai_fail_write(call, &result);
-    }
-
-    if (!read.exists) {
-        hai_registry_read_free(&read);
-        return hai_fail(call, 404, "Container not found");
+    if (read_it(call, name, &read) != 0) {
+        return -1;
     }
 
     object = hai_view_container(call->control, name, &read);
@@ -113,377 +127,10 @@ int hai_containers_get(struct hai_call *call) {
 
     hai_registry_read_free(&read);
 
-    return show(call, 200, "Container retrieved successfully", name);
+    return show(call, 200, "Container retrieved successfully");
 }
 
-/* --- lists ----------------------------------------------------------------- */
-
-struct item {
-    const char *key; /* what is sorted by; borrowed from object */
-    json_t *object;
-};
-
-struct list {
-    struct item *item;
-    size_t n;
-    size_t size;
-};
-
-struct list_query {
-    long page;
-    long limit;
-    char sort_by[16];
-    bool descending;
-    bool deleting;
-    char *name;
-    char *status;
-    int ai;              /* -1: both */
-    const char *project; /* NULL: all */
-};
-
-static int by_key(const void *a, const void *b) {
-    const struct item *x = a, *y = b;
-    int order = strcmp(x->key, y->key);
-
-    /* the same every time, so that pages do not overlap */
-    return order != 0
-               ? order
-               : strcmp(json_string_value(json_object_get(x->object, "name")),
-                        json_string_value(json_object_get(y->object, "name")));
-}
-
-static int number(struct hai_call *call, const char *name, long *value,
-                  long max) {
-    bool bad = false;
-    char *text = hai_call_query(call, name, &bad), *end;
-
-    if (bad) {
-        return hai_fail(call, 400, "%s: not well formed", name);
-    }
-
-    if (text != NULL) {
-        errno = 0;
-        *value = strtol(text, &end, 10);
-        bad = *text < '0' || *text > '9' || *end != '\0' || errno != 0
-              || *value < 1 || *value > max;
-        free(text);
-    }
-
-    return bad ? hai_fail(call, 400, "%s: not a number from 1 to %ld", name,
-                          max)
-               : 0;
-}
-
-/* One of these words; *index stays where the query has none. */
-static int word(struct hai_call *call, const char *name,
-                const char *const *words, size_t n, size_t *index) {
-    bool bad = false;
-    char *text = hai_call_query(call, name, &bad);
-    size_t i;
-
-    if (!bad && text == NULL) {
-        return 0;
-    }
-
-    for (i = 0; text != NULL && i < n; i++) {
-        if (strcmp(words[i], text) == 0) {
-            *index = i;
-            free(text);
-            return 0;
-        }
-    }
-
-    free(text);
-
-    return hai_fail(call, 400, "%s: not a value that can be given", name);
-}
-
-static int read_query(struct hai_call *call, struct list_query *q) {
-    static const char *const keys[] = {"created_at", "id", "name", "status",
-                                       "updated_at"};
-    static const char *const orders[] = {"asc", "desc"};
-    static const char *const flags[] = {"false", "true"};
-    size_t key = 0, order = 0, deleting = 0, ai = 2;
-    bool bad = false;
-
-    q->page = 1;
-    q->limit = LIMIT_DEFAULT;
-
-    if (number(call, "page", &q->page, 1000000000) != 0
-        || number(call, "limit", &q->limit, LIMIT_MAX) != 0
-        || word(call, "sort_by", keys, 5, &key) != 0
-        || word(call, "sort_order", orders, 2, &order) != 0
-        || word(call, "include_deleting", flags, 2, &deleting) != 0
-        || word(call, "ai", flags, 2, &ai) != 0)
-    {
-        return -1;
-    }
-
-    snprintf(q->sort_by, sizeof(q->sort_by), "%s", keys[key]);
-    q->descending = order == 1;
-    q->deleting = deleting == 1;
-    q->ai = ai == 2 ? -1 : (int) ai;
-    q->name = hai_call_query(call, "name", &bad);
-    q->status = bad ? NULL : hai_call_query(call, "status", &bad);
-
-    return bad ? hai_fail(call, 400, "the query is not well formed") : 0;
-}
-
-static int add(struct list *list, json_t *object, const char *sort_by) {
-    const char *key;
-
-    if (list->n == list->size) {
-        size_t size = list->size > 0 ? list->size * 2 : 256;
-        struct item *item = realloc(list->item, size * sizeof(*item));
-
-        if (item == NULL) {
-            json_decref(object);
-            return -1;
-        }
-        list->item = item;
-        list->size = size;
-    }
-
-    key = json_string_value(json_object_get(object, sort_by));
-    list->item[list->n].key = key != NULL ? key : "";
-    list->item[list->n++].object = object;
-
-    return 0;
-}
-
-static void list_free(struct list *list) {
-    for (size_t i = 0; i < list->n; i++) {
-        json_decref(list->item[i].object);
-    }
-    free(list->item);
-}
-
-static bool wanted(const struct hai_call *call, const struct list_query *q,
-                   const json_t *object) {
-    const char *project =
-        json_string_value(json_object_get(object, "project_id"));
-    const char *status = json_string_value(json_object_get(object, "status"));
-
-    if (q->project != NULL
-        && (project == NULL || strcmp(project, q->project) != 0)) {
-        return false;
-    }
-
-    if (q->ai >= 0
-        && json_is_true(json_object_get(object, "ai")) != (q->ai == 1)) {
-        return false;
-    }
-
-    if (q->status != NULL ? strcmp(status, q->status) != 0
-                          : strcmp(status, "deleting") == 0 && !q->deleting)
-    {
-        return false;
-    }
-
-    return hai_auth_may(call, HAI_RIGHT_READ, project != NULL ? project : "");
-}
-
-/* One chunk of names, in one round trip. */
-static int read_chunk(struct hai_call *call, redisReply **names, size_t n,
-                      const struct list_query *q, struct list *list,
-                      char *error, size_t size) {
-    redisContext *c = call->writer->c;
-    const char *server = call->writer->server;
-    int rc = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (redisAppendCommand(c, "HGETALL hoody:{%s}:container:%b", server,
-                               names[i]->str, names[i]->len)
-                != REDIS_OK
-            || redisAppendCommand(c, "SISMEMBER hoody:{%s}:ai:enabled %b",
-                                  server, names[i]->str, names[i]->len)
-                   != REDIS_OK)
-        {
-            snprintf(error, size, "%s", "no memory");
-            /* what was queued cannot be told apart from what comes next */
-            c->err = REDIS_ERR_OOM;
-            return -1;
-        }
-    }
-
-    for (size_t i = 0; i < n; i++) {
-        redisReply *hash = NULL, *gate = NULL;
-        json_t *object = NULL;
-
-        if (redisGetReply(c, (void **) &hash) != REDIS_OK
-            || redisGetReply(c, (void **) &gate) != REDIS_OK)
-        {
-            snprintf(error, size, "%s", c->errstr);
-            freeReplyObject(hash);
-            return -1;
-        }
-
-        if (rc == 0 && hash->type == REDIS_REPLY_ARRAY && hash->elements > 0) {
-            struct hai_container_read read = {
-                .exists = true,
-                .enabled =
-                    gate->type == REDIS_REPLY_INTEGER && gate->integer == 1,
-                .field = (const struct redisReply *const *) hash->element,
-                .n = hash->elements,
-            };
-            const char *version =
-                hai_registry_read_field(&read, "version", NULL);
-
-            read.version = version != NULL ? strtoull(version, NULL, 10) : 0;
-            object = hai_view_container(call->control, names[i]->str, &read);
-            rc = object == NULL ? -1 : 0;
-        }
-
-        freeReplyObject(hash);
-        freeReplyObject(gate);
-
-        if (object == NULL) {
-            continue;
-        }
-
-        if (!wanted(call, q, object)) {
-            json_decref(object);
-        } else {
-            rc = add(list, object, q->sort_by);
-        }
-    }
-
-    if (rc != 0) {
-        snprintf(error, size, "no memory");
-    }
-
-    return rc;
-}
-
-/* All names of the host, in chunks. */
-static int read_all(struct hai_call *call, const struct list_query *q,
-                    struct list *list, char *error, size_t size) {
-    redisReply *names;
-    int rc = 0;
-
-    names = hai_redis_command(call->writer->c, error, size,
-                              "SMEMBERS hoody:{%s}:containers",
-                              call->writer->server);
-
-    if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
-        freeReplyObject(names);
-        return -1;
-    }
-
-    for (size_t i = 0; rc == 0 && i < names->elements; i += PIPELINE) {
-        size_t n = names->elements - i;
-
-        rc = read_chunk(call, names->element + i, n < PIPELINE ? n : PIPELINE,
-                        q, list, error, size);
-    }
-
-    freeReplyObject(names);
-
-    return rc;
-}
-
-static int read_list(struct hai_call *call, const struct list_query *q,
-                     struct list *list) {
-    char error[256] = "not a set";
-    redisReply one = {.type = REDIS_REPLY_STRING}, *names = &one;
-    int rc = 0;
-
-    if (q->name == NULL) {
-        rc = read_all(call, q, list, error, sizeof(error));
-
-    } else if (hai_name_valid(q->name, strlen(q->name))) {
-        one.str = q->name;
-        one.len = strlen(q->name);
-        rc = read_chunk(call, &names, 1, q, list, error, sizeof(error));
-    }
-
-    if (rc != 0) {
-        hai_log(HAI_LOG_ERROR, "registry: %s", error);
-        call->retry_after = 1;
-        return hai_fail_code(call, 503, "REGISTRY_UNAVAILABLE", NULL,
-                             "The registry cannot be read now");
-    }
-
-    return 0;
-}
-
-static json_t *page_of(const struct list *list, const struct list_query *q) {
-    size_t first = (size_t) (q->page - 1) * (size_t) q->limit;
-    json_int_t limit = q->limit > 0 ? q->limit : 1;
-    json_t *array = json_array();
-
-    for (size_t i = first; i < list->n && i < first + (size_t) q->limit; i++) {
-        size_t at = q->descending ? list->n - 1 - i : i;
-
-        if (json_array_append(array, list->item[at].object) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    }
-
-    return json_pack("{s:o,s:{s:I,s:i,s:i,s:I}}", "containers", array,
-                     "pagination", "total", (json_int_t) list->n, "page",
-                     (int) q->page, "limit", (int) q->limit, "totalPages",
-                     ((json_int_t) list->n + limit - 1) / limit);
-}
-
-static int answer_list(struct hai_call *call, const char *project) {
-    struct list_query q = {.project = project};
-    struct list list = {0};
-    json_t *data = NULL;
-    int rc;
-
-    rc = read_query(call, &q);
-
-    if (rc == 0) {
-        rc = read_list(call, &q, &list);
-    }
-
-    if (rc == 0) {
-        if (list.n > 0) {
-            qsort(list.item, list.n, sizeof(*list.item), by_key);
-        }
-        data = page_of(&list, &q);
-        rc = data != NULL
-                 ? hai_ok(call, 200, "Containers retrieved successfully", data)
-                 : hai_fail_memory(call);
-    }
-
-    list_free(&list);
-    free(q.name);
-    free(q.status);
-
-    return rc;
-}
-
-int hai_containers_list(struct hai_call *call) {
-    return answer_list(call, NULL);
-}
-
-json_t *hai_containers_with_ai(struct hai_call *call) {
-    struct list_query q = {.ai = 1, .deleting = true, .sort_by = "name"};
-    json_t *array = json_array();
-    struct list list = {0};
-    int rc = array != NULL ? read_list(call, &q, &list) : hai_fail_memory(call);
-
-    if (rc == 0 && list.n > 0) {
-        qsort(list.item, list.n, sizeof(*list.item), by_key);
-    }
-
-    for (size_t i = 0; rc == 0 && i < list.n; i++) {
-        if (json_array_append(array, list.item[i].object) != 0) {
-            rc = hai_fail_memory(call);
-        }
-    }
-
-    list_free(&list);
-    if (rc != 0) {
-        json_decref(array);
-        array = NULL;
-    }
-
-    return array;
-}
+/* --- of a project ---------------------------------------------------------- */
 
 /* The project of the path; 404 where the caller may see nothing of it. */
 static int find_project(struct hai_call *call, enum hai_right right) {
@@ -511,7 +158,7 @@ int hai_containers_list_project(struct hai_call *call) {
         return -1;
     }
 
-    return answer_list(call, call->project_id);
+    return hai_list_answer(call, call->project_id);
 }
 
 /* --- create ---------------------------------------------------------------- */
@@ -670,7 +317,7 @@ int hai_containers_create(struct hai_call *call) {
     hai_unlock(control->locks, change.name);
 
     if (rc == 0) {
-        rc = show(call, 201, "Container created successfully", change.name);
+        rc = show(call, 201, "Container created successfully");
     }
 
     hai_change_request_free(&change);
@@ -702,54 +349,45 @@ static int if_match(struct hai_call *call, uint64_t *version) {
     return hai_fail(call, 400, "If-Match is not an ETag of a container");
 }
 
-static int rename_it(struct hai_call *call, const char *name,
-                     const char *new_name, struct hai_write_options *how,
+/* The runtime's name, then the registry's with all else in one step.  Died in
+ * between: the reconciler gives the registry the runtime's name. */
+static int rename_it(struct hai_call *call, const struct hai_container *c,
+                     const char *new_name, const struct hai_write_options *how,
                      const struct hai_container_read *read) {
+    struct hai_runtime *rt = call->control->runtime;
     struct hai_write_result result;
     struct hai_runtime_error e;
     bool there = false;
 
-    if (call->control->runtime != NULL
-        && hai_find_instance(call, name, read, &there) != 0)
-    {
+    if (rt != NULL && hai_find_instance(call, c->name, read, &there) != 0) {
         return -1;
     }
 
-    if (!hai_lock_name(call, new_name)) {
-        return hai_fail(call, 409, "The new name is in use just now");
-    }
-
-    /* the old token ends here; the runtime's name follows */
-    if (hai_registry_rename(call->writer, name, new_name, how, &result)
-        != HAI_WRITE_OK)
-    {
-        hai_unlock(call->control->locks, new_name);
-        return hai_fail_write(call, &result);
-    }
-
-    how->if_version = 0;
-
-    if (there
-        && hai_runtime_rename(call->control->runtime, name, new_name, &e) != 0)
-    {
-        hai_registry_rename(call->writer, new_name, name, how, &result);
-        hai_unlock(call->control->locks, new_name);
+    if (there && hai_runtime_rename(rt, c->name, new_name, &e) != 0) {
         return hai_fail_runtime(call, &e);
     }
 
-    hai_unlock(call->control->locks, new_name);
+    if (hai_registry_rename(call->writer, c, new_name, how, &result)
+        == HAI_WRITE_OK)
+    {
+        return 0;
+    }
 
-    return 0;
+    if (there && hai_runtime_rename(rt, new_name, c->name, &e) != 0) {
+        hai_log(HAI_LOG_WARN, "runtime: %s: %s", new_name, e.text);
+        hai_sync_wake(call->control->sync);
+    }
+
+    return hai_fail_change(call, &result);
 }
 
 static int update(struct hai_call *call, const char *name,
                   const struct hai_container_read *read,
-                  struct hai_change_request *change, char *now_named) {
+                  const struct hai_change_request *change) {
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_container c = change->container;
     struct hai_write_result result;
-
-    snprintf(now_named, NAME_SIZE, "%s", name);
+    int rc;
 
     if (if_match(call, &how.if_version) != 0
         || may_set(call, &c, text_of(read, "runtime")) != 0)
@@ -757,21 +395,35 @@ static int update(struct hai_call *call, const char *name,
         return -1;
     }
 
-    if (change->name != NULL && strcmp(change->name, name) != 0) {
-        if (rename_it(call, name, change->name, &how, read) != 0) {
-            return -1;
-        }
-        snprintf(now_named, NAME_SIZE, "%s", change->name);
+    if (how.if_version != 0 && how.if_version != read->version) {
+        result = (struct hai_write_result){.error = HAI_WRITE_CONFLICT,
+                                           .version = read->version};
+        return hai_fail_change(call, &result);
     }
 
-    c.name = now_named;
+    /* what was read is what is changed, not who has the name by then */
+    how.if_version = read->version;
+
+    c.name = name;
     c.ai = !change->has_ai ? HAI_AI_KEEP : change->ai ? HAI_AI_ON : HAI_AI_OFF;
 
-    if (hai_registry_update(call->writer, &c, &how, &result) != HAI_WRITE_OK) {
-        return hai_fail_write(call, &result);
+    if (change->name == NULL || strcmp(change->name, name) == 0) {
+        return hai_registry_update(call->writer, &c, &how, &result)
+                       == HAI_WRITE_OK
+                   ? 0
+                   : hai_fail_change(call, &result);
     }
 
-    return 0;
+    /* without waiting: who has it may be waiting for this one's name */
+    if (!hai_lock(call->control->locks, change->name, 0)) {
+        call->retry_after = 1;
+        return hai_fail(call, 409, "The new name is in use just now");
+    }
+
+    rc = rename_it(call, &c, change->name, &how, read);
+    hai_unlock(call->control->locks, change->name);
+
+    return rc;
 }
 
 /* For the audit. */
@@ -801,46 +453,33 @@ static int end_ai(struct hai_call *call) {
     struct hai_container_read read;
     struct hai_write_result result;
     char name[NAME_SIZE];
-    uint64_t wanted;
+    struct hai_container c = {.name = name, .ai = HAI_AI_OFF, .more = &off};
 
-    if (if_match(call, &wanted) != 0) {
+    if (if_match(call, &how.if_version) != 0
+        || hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0)
+    {
         return -1;
     }
 
-    for (int i = 0; i < TRIES; i++) {
-        struct hai_container c = {.name = name, .ai = HAI_AI_OFF, .more = &off};
+    remember(call, name, &read);
 
-        if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, &read) != 0) {
-            return -1;
-        }
-
-        remember(call, name, &read);
-        how.if_version = wanted != 0 ? wanted : read.version;
-        /* where it is off until it is made, the version has to say so */
-        c.n_more = strcmp(text_of(&read, "status"), "creating") == 0 ? 1 : 0;
-        hai_registry_read_free(&read);
-
-        if (hai_registry_update(call->writer, &c, &how, &result)
-            == HAI_WRITE_OK) {
-            return show(call, 200, "Container updated successfully", name);
-        }
-
-        /* else somebody was first: once more */
-        if (wanted != 0
-            || (result.error != HAI_WRITE_CONFLICT
-                && result.error != HAI_WRITE_NOT_FOUND))
-        {
-            break;
-        }
+    if (how.if_version == 0) {
+        how.if_version = read.version;
     }
 
-    return hai_fail_write(call, &result);
+    /* where it is off until it is made, the version has to say so */
+    c.n_more = strcmp(text_of(&read, "status"), "creating") == 0 ? 1 : 0;
+    hai_registry_read_free(&read);
+
+    return hai_registry_update(call->writer, &c, &how, &result) == HAI_WRITE_OK
+               ? 0
+               : hai_fail_change(call, &result);
 }
 
-int hai_containers_update(struct hai_call *call) {
+static int update_once(struct hai_call *call) {
     struct hai_change_request change;
     struct hai_container_read read;
-    char name[NAME_SIZE], now_named[NAME_SIZE];
+    char name[NAME_SIZE];
     int rc;
 
     if (only_ends_ai(call)) {
@@ -859,16 +498,25 @@ int hai_containers_update(struct hai_call *call) {
 
     rc = hai_view_parse(call, false, &change);
     if (rc == 0) {
-        rc = update(call, name, &read, &change, now_named);
+        rc = update(call, name, &read, &change);
     }
 
     hai_registry_read_free(&read);
     hai_unlock(call->control->locks, name);
     hai_change_request_free(&change);
 
-    return rc == 0
-               ? show(call, 200, "Container updated successfully", now_named)
-               : -1;
+    return rc;
+}
+
+int hai_containers_update(struct hai_call *call) {
+    unsigned tries = 0;
+    int rc;
+
+    do {
+        rc = update_once(call);
+    } while (rc != 0 && hai_again(call, &tries));
+
+    return rc == 0 ? show(call, 200, "Container updated successfully") : -1;
 }
 
 /* --- delete ---------------------------------------------------------------- */
@@ -901,7 +549,8 @@ static int delete_it(struct hai_call *call, const char *name,
                      const struct hai_container_read *read) {
     struct hai_container gone = {
         .name = name, .status = "deleting", .ai = HAI_AI_OFF};
-    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_write_options how = {.now_ms = call->now_ms,
+                                    .if_version = read->version};
     struct hai_write_result result;
     struct hai_runtime_error e;
     bool there;
@@ -913,8 +562,9 @@ static int delete_it(struct hai_call *call, const char *name,
 
         if (hai_registry_update(call->writer, &gone, &how, &result)
             != HAI_WRITE_OK) {
-            return hai_fail_write(call, &result);
+            return hai_fail_change(call, &result);
         }
+        how.if_version = result.version;
 
         /* access has ended, whatever the runtime says */
         if (there && hai_runtime_delete(call->control->runtime, name, &e) != 0
@@ -926,9 +576,11 @@ static int delete_it(struct hai_call *call, const char *name,
         drop_snapshots(call, name);
     }
 
-    if (hai_registry_delete(call->writer, name, &how, &result) != HAI_WRITE_OK)
+    /* nothing was there: it has another name, or somebody else was first */
+    if (hai_registry_delete(call->writer, name, &how, &result) != HAI_WRITE_OK
+        || !result.changed)
     {
-        return hai_fail_write(call, &result);
+        return hai_fail_change(call, &result);
     }
 
     hai_snapshots_forget(call->writer, call->container_id);
@@ -936,7 +588,7 @@ static int delete_it(struct hai_call *call, const char *name,
     return hai_ok(call, 200, "Container deleted successfully", NULL);
 }
 
-int hai_containers_delete(struct hai_call *call) {
+static int delete_once(struct hai_call *call) {
     struct hai_container_read read;
     char name[NAME_SIZE];
     int rc;
@@ -956,6 +608,17 @@ int hai_containers_delete(struct hai_call *call) {
 
     hai_registry_read_free(&read);
     hai_unlock(call->control->locks, name);
+
+    return rc;
+}
+
+int hai_containers_delete(struct hai_call *call) {
+    unsigned tries = 0;
+    int rc;
+
+    do {
+        rc = delete_once(call);
+    } while (rc != 0 && hai_again(call, &tries));
 
     return rc;
 }

@@ -9,8 +9,12 @@
 /* 0 or -1: answered either way. */
 typedef int (*hai_handler)(struct hai_call *call);
 
-/* containers.c */
+/* list.c */
 int hai_containers_list(struct hai_call *call);
+/* Of the project; NULL: of all that the caller may read. */
+int hai_list_answer(struct hai_call *call, const char *project);
+
+/* containers.c */
 int hai_containers_list_project(struct hai_call *call);
 int hai_containers_create(struct hai_call *call);
 int hai_containers_get(struct hai_call *call);
@@ -57,6 +61,17 @@ bool hai_lock_name(struct hai_call *call, const char *name);
  */
 int hai_lock_container(struct hai_call *call, const char *code, char *name,
                        struct hai_container_read *read);
+
+/*
+ * A change that failed because somebody else, with another process, made one
+ * between its reading and its writing: the answer is taken back, and it has to
+ * be tried again.  False: it failed for another reason, or too often (409), or
+ * the caller wants to know (If-Match).
+ */
+bool hai_again(struct hai_call *call, unsigned *tries);
+
+/* hai_fail_write() for what was read before: not there any more is changed. */
+int hai_fail_change(struct hai_call *call, struct hai_write_result *result);
 
 /*
  * Is the runtime's instance of this name the container, and not one that has

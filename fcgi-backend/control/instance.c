@@ -10,8 +10,12 @@
 
 #include <hai_identity.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#define TRIES 100
+#define RENAMES 100  /* while a call waits for the lock */
 #define LOCK_MS 5000 /* for others to end */
 
 static int busy(struct hai_call *call, const char *code) {
@@ -38,25 +42,63 @@ int hai_lock_container(struct hai_call *call, const char *code, char *name,
         return -1;
     }
 
+    for (unsigned i = 0; i < RENAMES; i++) {
+        hai_registry_read_free(read);
+
+        if (!hai_lock_name(call, was)) {
+            break;
+        }
+
+        /* while this one waited, another one may have got the name */
+        if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, read) != 0) {
+            hai_unlock(locks, was);
+            return -1;
+        }
+
+        if (strcmp(name, was) == 0) {
+            return 0;
+        }
+
+        hai_unlock(locks, was);
+        snprintf(was, sizeof(was), "%s", name);
+    }
+
     hai_registry_read_free(read);
 
-    if (!hai_lock_name(call, was)) {
-        return busy(call, code);
+    return busy(call, code);
+}
+
+int hai_fail_change(struct hai_call *call, struct hai_write_result *result) {
+    if (result->error == HAI_WRITE_NOT_FOUND || result->error == HAI_WRITE_OK) {
+        result->error = HAI_WRITE_CONFLICT;
     }
 
-    /* while this one waited, another one may have got the name */
-    if (hai_find_container(call, 3, HAI_RIGHT_WRITE, name, read) != 0) {
-        hai_unlock(locks, was);
-        return -1;
+    return hai_fail_write(call, result);
+}
+
+bool hai_again(struct hai_call *call, unsigned *tries) {
+    /* not all at the same moments */
+    struct timespec pause = {.tv_nsec =
+                                 1000000 + (long) (random() % 5000) * 1000};
+
+    if (call->status != 412 || *hai_call_param(call, "HTTP_IF_MATCH") != '\0') {
+        return false;
     }
 
-    if (strcmp(name, was) != 0) {
-        hai_registry_read_free(read);
-        hai_unlock(locks, was);
-        return busy(call, code);
+    json_decref(call->data);
+    json_decref(call->before);
+    call->data = NULL;
+    call->before = NULL;
+    call->error[0] = '\0';
+
+    if (++*tries == TRIES) {
+        busy(call, "container_finalizing");
+        return false;
     }
 
-    return 0;
+    nanosleep(&pause, NULL);
+
+    return true;
 }
 
 int hai_find_instance(struct hai_call *call, const char *name,

@@ -72,7 +72,8 @@ static int operate(struct hai_call *call, const struct operation *op,
                    const char *name, const struct hai_container_read *read) {
     struct hai_control *control = call->control;
     struct hai_container c = {.name = name, .status = op->status};
-    struct hai_write_options how = {.now_ms = call->now_ms};
+    struct hai_write_options how = {.now_ms = call->now_ms,
+                                    .if_version = read->version};
     struct hai_write_result result;
     struct hai_runtime_error e;
 
@@ -84,7 +85,7 @@ static int operate(struct hai_call *call, const struct operation *op,
     if (strcmp(op->status, "running") != 0 || control->runtime == NULL) {
         if (hai_registry_update(call->writer, &c, &how, &result)
             != HAI_WRITE_OK) {
-            return hai_fail_write(call, &result);
+            return hai_fail_change(call, &result);
         }
     }
 
@@ -110,8 +111,7 @@ static int operate(struct hai_call *call, const struct operation *op,
                : hai_fail_write(call, &result);
 }
 
-int hai_containers_operate(struct hai_call *call) {
-    const struct operation *op = find(call->segment[4]);
+static int operate_once(struct hai_call *call, const struct operation *op) {
     struct hai_container_read read;
     char name[HAI_NAME_MAX + 1];
     int rc;
@@ -125,6 +125,18 @@ int hai_containers_operate(struct hai_call *call) {
     rc = operate(call, op, name, &read);
     hai_registry_read_free(&read);
     hai_unlock(call->control->locks, name);
+
+    return rc;
+}
+
+int hai_containers_operate(struct hai_call *call) {
+    const struct operation *op = find(call->segment[4]);
+    unsigned tries = 0;
+    int rc;
+
+    do {
+        rc = operate_once(call, op);
+    } while (rc != 0 && hai_again(call, &tries));
 
     if (rc != 0) {
         return -1;

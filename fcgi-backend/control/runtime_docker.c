@@ -454,39 +454,90 @@ static int look(struct hai_docker *s, const json_t *item, struct image *image,
     return rc;
 }
 
-static bool has(const struct hai_instances *all, const char *name, size_t len) {
+static struct hai_instance *find(const struct hai_instances *all,
+                                 const char *name) {
     for (size_t i = 0; i < all->n; i++) {
-        if (strlen(all->item[i].name) == len
-            && memcmp(all->item[i].name, name, len) == 0)
-        {
-            return true;
+        if (strcmp(all->item[i].name, name) == 0) {
+            return &all->item[i];
         }
     }
 
-    return false;
+    return NULL;
 }
 
-/* What a restore had put aside when this program was killed in the middle:
- * it gets its name back where nobody has taken it. */
-static void take_back(struct hai_docker *s, struct hai_instances *all) {
+/* Has the new container of a restore been started?  Then the restore was only
+ * not told to end the old one.  1, 0, or -1. */
+static int was_started(struct hai_docker *s, const char *name) {
+    static const char never[] = "0001-01-01T";
+    struct hai_runtime_error ignored;
+    json_t *inspected;
+    const char *text;
+    int started;
+
+    if (hai_docker_inspect(s, name, &inspected, &ignored) != 0) {
+        return -1;
+    }
+
+    text = json_string_value(hai_docker_at(inspected, "State", "StartedAt"));
+    started = text == NULL ? -1 : strncmp(text, never, sizeof(never) - 1) != 0;
+    json_decref(inspected);
+
+    return started;
+}
+
+/* One that a restore had put aside; name: the one it had.  It gets it back
+ * unless somebody has it by now: true, then the text is its own. */
+static bool settle(struct hai_docker *s, struct hai_instances *all,
+                   struct hai_instance *aside, char *name) {
+    struct hai_instance *new = find(all, name);
     struct hai_runtime_error ignored;
 
-    for (size_t i = 0; i < all->n; i++) {
-        char *name = all->item[i].name;
-        size_t len = strlen(name), n = sizeof(ASIDE) - 1;
+    if (new != NULL) {
+        int started = is_restored(new->image) ? was_started(s, name) : -1;
 
-        if (len <= n || strcmp(name + len - n, ASIDE) != 0
-            || has(all, name, len - n)) {
+        if (started == 1) {
+            hai_docker_on_container(s, "DELETE", aside->name, "?force=true",
+                                    CHANGE_MS, &ignored);
+        }
+
+        if (started != 0
+            || hai_docker_on_container(s, "DELETE", name, "?force=true&v=true",
+                                       CHANGE_MS, &ignored)
+                   != 0)
+        {
+            return false;
+        }
+    }
+
+    if (hai_docker_rename(s, aside->name, name, &ignored) != 0) {
+        return false;
+    }
+
+    free(aside->name);
+    aside->name = name;
+
+    if (new != NULL) {
+        hai_instance_free(new);
+        *new = all->item[--all->n];
+    }
+
+    return true;
+}
+
+/* What a restore was doing when this program was killed in the middle. */
+static void take_back(struct hai_docker *s, struct hai_instances *all) {
+    for (size_t i = 0; i < all->n; i++) {
+        const char *aside = all->item[i].name;
+        size_t len = strlen(aside), n = sizeof(ASIDE) - 1;
+        char *name;
+
+        if (len <= n || strcmp(aside + len - n, ASIDE) != 0) {
             continue;
         }
 
-        char *was = strndup(name, len - n);
-
-        if (was != NULL && hai_docker_rename(s, name, was, &ignored) == 0) {
+        name = strndup(aside, len - n);
+        if (name != NULL && !settle(s, all, &all->item[i], name)) {
             free(name);
-            all->item[i].name = was;
-        } else {
-            free(was);
         }
     }
 }

@@ -328,7 +328,8 @@ static int drop_gone(struct hai_sync *s, struct known *k) {
         return 0;
     }
 
-    if (hai_registry_delete(&s->writer, k->name, &how, &result) == HAI_WRITE_OK)
+    if (hai_registry_delete(&s->writer, k->name, &how, &result) == HAI_WRITE_OK
+        && result.changed)
     {
         say(s, "container.delete", k->name, text_of(&k->read, "id"), false,
             "the runtime has it no more");
@@ -543,8 +544,72 @@ static void foreign(struct hai_sync *s, const char *name) {
     }
 }
 
+/* The instance of an entry that is not there by its name. */
+static const struct hai_instance *renamed(const struct hai_sync *s,
+                                          const struct known *k,
+                                          const struct hai_instances *all) {
+    const char *id = text_of(&k->read, "runtime_id");
+
+    for (size_t i = 0; ours(s, k) && *id != '\0' && i < all->n; i++) {
+        if (strcmp(all->item[i].id, id) == 0) {
+            return hai_name_valid(all->item[i].name, strlen(all->item[i].name))
+                       ? &all->item[i]
+                       : NULL;
+        }
+    }
+
+    return NULL;
+}
+
+/* Is it an entry's that has not got its name yet? */
+static bool to_follow(const struct hai_sync *s, const struct registry *r,
+                      const struct hai_instance *i) {
+    for (size_t n = 0; n < r->n; n++) {
+        if (ours(s, &r->item[n]) && *i->id != '\0'
+            && same(&r->item[n].read, "runtime_id", i->id))
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+/* What the operator has said of it stays with it, as its AI; the old token
+ * ends.  The next pass does the rest. */
+static int follow(struct hai_sync *s, struct known *k,
+                  const struct hai_instance *i) {
+    struct hai_write_options how = {.now_ms = wall_ms(),
+                                    .if_version = k->read.version};
+    const struct hai_container c = {.name = k->name};
+    struct hai_write_result result;
+
+    if (!hai_lock(s->control->locks, i->name, 0)) {
+        return 0;
+    }
+
+    if (hai_registry_rename(&s->writer, &c, i->name, &how, &result)
+        == HAI_WRITE_OK)
+    {
+        say(s, "container.rename", i->name, text_of(&k->read, "id"), false,
+            "the runtime has another name for it");
+        hai_sync_wake(s);
+    }
+    hai_unlock(s->control->locks, i->name);
+
+    if (result.error == HAI_WRITE_CONFLICT) {
+        hai_sync_wake(s);
+    }
+
+    /* the name is another one's: it is gone under the old one */
+    return result.error == HAI_WRITE_EXISTS ? drop_gone(s, k)
+           : result.error == HAI_WRITE_REDIS ? -1
+                                              : 0;
+}
+
 static int apply(struct hai_sync *s, struct registry *r,
                  const struct hai_instances *all) {
+    const struct hai_instance *moved;
     size_t i;
 
     for (i = 0; i < r->n; i++) {
@@ -567,7 +632,14 @@ static int apply(struct hai_sync *s, struct registry *r,
             continue;
         }
 
-        if (under_lock(s, k->name, one == NULL ? gone : take_away, k, one) != 0)
+        moved = one == NULL ? renamed(s, k, all) : NULL;
+
+        if (under_lock(s, k->name,
+                       moved != NULL ? follow
+                       : one == NULL ? gone
+                                     : take_away,
+                       k, moved != NULL ? moved : one)
+            != 0)
         {
             return -1;
         }
@@ -580,6 +652,10 @@ static int apply(struct hai_sync *s, struct registry *r,
             && (!is_it(s, k, &all->item[i])
                 || same(&k->read, "status", "deleting")))
         {
+            continue;
+        }
+
+        if (k == NULL && to_follow(s, r, &all->item[i])) {
             continue;
         }
 

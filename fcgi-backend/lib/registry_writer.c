@@ -222,12 +222,11 @@ enum hai_write_error hai_registry_disable(struct hai_registry_writer *w,
 }
 
 enum hai_write_error hai_registry_rename(struct hai_registry_writer *w,
-                                         const char *name, const char *new_name,
+                                         const struct hai_container *container,
+                                         const char *new_name,
                                          const struct hai_write_options *how,
                                          struct hai_write_result *result) {
-    const struct hai_container container = {.name = name};
-
-    return call_write(w, "hoody_ai_rename", &container, new_name, how, result);
+    return call_write(w, "hoody_ai_rename", container, new_name, how, result);
 }
 
 enum hai_write_error hai_registry_set_addresses(

@@ -129,8 +129,10 @@ enum hai_write_error hai_registry_disable(struct hai_registry_writer *w,
                                           const struct hai_write_options *how,
                                           struct hai_write_result *result);
 
+/* To another name, and what container says beside its name in the same step. */
 enum hai_write_error hai_registry_rename(struct hai_registry_writer *w,
-                                         const char *name, const char *new_name,
+                                         const struct hai_container *container,
+                                         const char *new_name,
                                          const struct hai_write_options *how,
                                          struct hai_write_result *result);
 

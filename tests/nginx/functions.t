@@ -62,7 +62,7 @@ $s->cmd('FLUSHALL');
 
 is_deeply($r->schema('empty', 2), ['ok', 2, 1], 'an empty one is made');
 is_deeply($r->schema('empty', 2), ['ok', 2, 0], 'once');
-is_deeply($s->cmd('FCALL_RO', 'hoody_ai_version', 0), [1, 2],
+is_deeply($s->cmd('FCALL_RO', 'hoody_ai_version', 0), [2, 2],
     'they say what they are');
 
 
@@ -123,6 +123,45 @@ is(members('containers') . members('ai:enabled'), 'otherother',
     'in list and gate');
 is(owners(), "40a010203/032 other, i$a other", 'and index');
 does('rename to itself', 'unchanged', 'rename', 'other', 'other');
+
+# with other fields it is one step and one event
+$s->cmd('DEL', $s->rkey('events'));
+does('rename with fields', 'ok', 'rename', 'other', 'third', tags => 'new',
+    addresses => '10.1.2.4', '@enabled' => 0);
+is($r->get('other'), undef, 'nothing of the old name');
+is(join(' ', @{$r->get('third')}{qw(tags addresses enabled)}),
+    'new 10.1.2.4 0', 'the fields are the new ones');
+is(members('containers') . members('ai:enabled'), 'third', 'in no gate');
+is(owners(), "40a010204/032 third, i$a third", 'the index has the new address');
+is(join(' ', map { "$_->{op} $_->{from} $_->{container}" } $r->events),
+    'rename other third', 'one event');
+does('rename that takes away', 'ok', 'rename', 'third', 'other', tags => '',
+    addresses => '10.1.2.3', '@enabled' => 1);
+is($r->get('other')->{tags}, undef, 'a field is gone');
+is(members('ai:enabled'), 'other', 'in the gate');
+
+{
+    my $before = $r->everything;
+
+    does('one that has its address', 'ok', 'create', 'x', id => $b,
+        addresses => '10.1.2.9');
+    eval { $r->rename('other', 'third', addresses => '10.1.2.9',
+        '@enabled' => 0) };
+    like($@, qr/error: TAKEN addresses 10\.1\.2\.9 x/, 'refused as a whole');
+    eval { $r->rename('other', 'third', number => '01') };
+    like($@, qr/error: INVALID number/, 'so is a bad value');
+    eval { $r->rename('other', 'third', id => '') };
+    like($@, qr/error: INVALID id/, 'and to have no id');
+    eval { $r->rename('other', 'other', '@enabled' => 0) };
+    like($@, qr/error: INVALID \@enabled/, 'nor without another name');
+    does('it goes', 'ok', 'delete', 'x');
+
+    my $after = $r->everything;
+
+    delete @$_{map { $s->rkey($_) } qw(events index:version index:source:x)}
+        for $before, $after;
+    is_deeply($after, $before, 'nothing was changed');
+}
 
 does('stopped', 'ok', 'update', 'other', status => 'stopped');
 is(owners(), "i$a other", 'what does not run claims no address');

@@ -16,15 +16,22 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Control;
+use HoodyAI::Docker;
 use HoodyAI::Net;
 use HoodyAI::Podman;
 use HoodyAI::System qw(wait_for free_port slurp spew);
 
-HoodyAI::Net->enter('the connector for Docker and Podman', qw(podman runc
-    nsenter cc), { pids => 1 });
+# runtime_dockerd.t has the same with a Docker Engine
+my $dockerd = $0 =~ /dockerd/;
+my $what = $dockerd ? 'the connector with Docker Engine'
+                    : 'the connector for Docker and Podman';
+
+HoodyAI::Net->enter($what, $dockerd ? 'docker' : 'podman', qw(runc nsenter cc),
+    { pids => 1 });
 
 my $s = HoodyAI::System->new;
-my $podman = HoodyAI::Podman->new($s, 'the connector for Docker and Podman');
+my $podman = ($dockerd ? 'HoodyAI::Docker' : 'HoodyAI::Podman')
+    ->new($s, $what);
 my $port = free_port();
 my $project = 'a' x 24;
 
@@ -71,7 +78,7 @@ is($keep->{status}, 'running', 'it runs');
 like("@{$keep->{addresses}}", qr/^10\.97\.0\.\d+\z/, 'its address');
 like($keep->{mac}, qr/^(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\z/, 'its MAC');
 like($keep->{host_interface}, qr/^veth/, 'the host\'s end of its interface');
-like($keep->{cgroup}, qr{/libpod-[0-9a-f]{64}\z}, 'its cgroup');
+like($keep->{cgroup}, qr{/(?:libpod-)?[0-9a-f]{64}\z}, 'its cgroup');
 is($keep->{runtime}, 'docker', 'whose it is');
 
 my $id = $podman->run(qw(inspect -f {{.Id}} keep));
@@ -143,8 +150,13 @@ is(wait_for { says($new, 'meanwhile') eq '200' }, 1, 'it may');
 
 # the runtime's API is away
 $podman->stop_service;
-is($c->call('POST', '/containers/' . find('meanwhile')->{id} . '/stop')
-    ->{json}{error}, 'RUNTIME_UNAVAILABLE', 'the runtime cannot be reached');
+{
+    my $answer = $c->call('POST', '/containers/' . find('meanwhile')->{id}
+        . '/stop');
+
+    is($answer->{json}{error}, 'RUNTIME_UNAVAILABLE',
+        'the runtime cannot be reached') or diag($answer->{body});
+}
 $podman->service;
 ok(wait_for { ($c->call('GET', '/health')->{json}{data}{runtime} // '') eq 'ok' }
     , 'it is back');
@@ -399,12 +411,12 @@ is($podman->run('images', '-q', '--filter',
 # the runtime hangs: access can be taken away all the same
 $c->call('PATCH', "/containers/$keep->{id}", json => { ai => JSON::PP::true });
 is(wait_for { says($id, 'keep') eq '200' }, 1, 'it may');
-kill 'STOP', $s->pid('podman');
+kill 'STOP', $podman->pid;
 
 is($c->call('PATCH', "/containers/$keep->{id}",
     json => { ai => JSON::PP::false })->{status}, 200, 'AI off');
 is(wait_for { says($id, 'keep') eq '403' }, 1, 'it may not');
-kill 'CONT', $s->pid('podman');
+kill 'CONT', $podman->pid;
 ok(&until('keep', sub { $_ && $_->{status} eq 'running' }), 'back again');
 
 
@@ -426,6 +438,6 @@ is($c->call('PUT', "/containers/$keep->{id}/snapshots/none/alias",
     json => { alias => 'x' })->{status}, 404, 'no such snapshot');
 $c->contract_ok(all => 1);
 
-$s->stop('podman', 'KILL');
+$podman->stop_service;
 is($c->stop, 0, 'it ends');
 $s->finish;

@@ -157,7 +157,8 @@ static void test_life(void **state) {
     assert_int_equal(
         hai_registry_set_addresses(&w, "dev-env", "192.0.2.8", NULL, &result),
         HAI_WRITE_OK);
-    assert_int_equal(hai_registry_rename(&w, "dev-env", "other", NULL, &result),
+    a = (struct hai_container){.name = "dev-env", .id = a.id, .tags = "new"};
+    assert_int_equal(hai_registry_rename(&w, &a, "other", NULL, &result),
                      HAI_WRITE_OK);
     assert_int_equal(hai_registry_find_id(&w, a.id, name, &result),
                      HAI_WRITE_OK);

@@ -29,16 +29,18 @@ use HoodyAI::System qw(slurp spew wait_for free_port);
 
 
 # Options: args => [...]; redis => what --redis says; tokens => 0 for no file;
-# wait => 0
+# wait => 0; name => where there are several of them
 sub new {
     my ($class, $s, %option) = @_;
 
-    my $folder = "$s->{dir}/control";
+    my $name = $option{name} // 'control';
+    my $folder = "$s->{dir}/$name";
 
     mkdir $folder;
 
     my $self = bless {
         s => $s,
+        name => $name,
         fcgi => "$folder/fcgi.sock",
         socket => "$folder/http.sock",
         file => "$s->{secrets}/tokens.json",
@@ -69,7 +71,7 @@ sub command {
 sub start {
     my ($self, %option) = @_;
 
-    $self->{s}->spawn('control', $self->command);
+    $self->{s}->spawn($self->{name}, $self->command);
 
     return if exists $option{wait} && !$option{wait};
 
@@ -78,11 +80,11 @@ sub start {
 }
 
 
-sub stop { $_[0]{s}->stop('control', @_[1 .. $#_]) }
+sub stop { $_[0]{s}->stop($_[0]{name}, @_[1 .. $#_]) }
 
-sub pid { $_[0]{s}->pid('control') }
+sub pid { $_[0]{s}->pid($_[0]{name}) }
 
-sub log { slurp("$_[0]{s}{dir}/control.out.log") }
+sub log { slurp("$_[0]{s}{dir}/$_[0]{name}.out.log") }
 
 
 # The file of tokens.

@@ -30,7 +30,7 @@ sub new {
     my $store = $option{root} ? '/run/hai-podman'
                               : "/run/hai-podman-$$-" . int time;
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
-        owner => $$ }, $class;
+        owner => $$, process => 'podman' }, $class;
 
     # What podman and runc keep outside of their root: addresses that are in
     # use, locks, states.  Mounts are this test's own.
@@ -63,9 +63,7 @@ END
 
     return $self if $option{root};
 
-    mkdir "$w/image";
-    system('cc', '-static', '-O2', '-o', "$w/image/agent",
-        $s->root . '/tests/nginx/agent/agent.c') == 0 or BAIL_OUT('the agent');
+    $self->agent_image;
 
     my $command = join ' ', @{$self->{command}};
 
@@ -76,16 +74,44 @@ END
     if (!defined $self->run(qw(run --rm localhost/agent:1 nothing))
         && $self->messages !~ /usage/ && ($? >> 8) != 2)
     {
-        my $why = 'podman with runc does not run a container here';
-
-        diag("NOT TESTED: $what: $why:\n" . substr($self->messages, -600));
-        $self->end;
-        $s->remove;
-        plan skip_all => $why;
+        $self->give_up($what,
+            'podman with runc does not run a container here');
     }
 
     return $self;
 }
+
+
+sub give_up {
+    my ($self, $what, $why) = @_;
+    my $s = $self->{s};
+
+    diag("NOT TESTED: $what: $why:\n" . substr($self->messages, -600));
+    $s->stop($self->{process});
+    $self->end;
+    $s->remove;
+    plan skip_all => $why;
+}
+
+
+# A folder with what an image is made of.
+sub agent_image {
+    my ($self) = @_;
+    my $w = $self->{s}->dir;
+
+    mkdir "$w/image";
+    system('cc', '-static', '-O2', '-o', "$w/image/agent",
+        $self->{s}->root . '/tests/nginx/agent/agent.c') == 0
+        or BAIL_OUT('the agent');
+
+    return "$w/image";
+}
+
+
+# The process that serves the API.
+sub pid { $_[0]{s}->pid($_[0]{process}) }
+
+sub runc { 'runc' }
 
 
 sub messages { -e $_[0]{log} ? slurp($_[0]{log}) : '' }
@@ -119,7 +145,7 @@ sub service {
 }
 
 
-sub stop_service { $_[0]{s}->stop('podman', 'KILL') }
+sub stop_service { $_[0]{s}->stop($_[0]{process}, 'KILL') }
 
 
 # The runtime itself starts it, as "podman exec" has it do, which takes three
@@ -127,7 +153,7 @@ sub stop_service { $_[0]{s}->stop('podman', 'KILL') }
 sub agent {
     my ($self, $id, @words) = @_;
 
-    open(my $out, '-|', 'runc', 'exec', $id, '/agent', @words)
+    open(my $out, '-|', $self->runc, 'exec', $id, '/agent', @words)
         or die "runc: $!\n";
     local $/;
     my $text = <$out> // '';
