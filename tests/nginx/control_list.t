@@ -266,7 +266,7 @@ for my $query ('after=', 'after=&sort_by=name', 'after=x&sort_by=id',
     diag(sprintf 'a page of 20 costs hoody-ai-control %.0f ms of CPU', $cost);
     cmp_ok($cost, '<', 50 * $n / 10000, 'a page of 20 does not cost much');
 
-    my $program = HoodyAI::Control::program($s, 'hoody-ai');
+    my $program = $s->program('hoody-ai');
     my $began = time;
     my @names = `$program containers list --api $c->{socket} -o name 2>&1`
         =~ /^(c-\d+)$/mg;
