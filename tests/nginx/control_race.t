@@ -4,6 +4,8 @@
 # hoody-ai-control and through two on one Redis: no change is lost, none is made
 # to another container, and what is there in the end is what some order of the
 # calls would have made.
+#
+# asan: no, races of processes; control.t has the calls
 
 use strict;
 use warnings;

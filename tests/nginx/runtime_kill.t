@@ -174,7 +174,7 @@ sub stands {
 }
 
 
-killed_everywhere('create', every => 3,
+killed_everywhere('create', every => 6,
     good => qr/^(?:before|after|creating|without AI|stopped)\z/,
     before => sub { { name => "create-$_[0]" } },
     do => sub {
@@ -215,7 +215,7 @@ killed_everywhere('create', every => 3,
     },
     clean => \&clean);
 
-killed_everywhere('rename',
+killed_everywhere('rename', every => 2,
     good => qr/^(?:before|after|only the name)\z/,
     before => sub { made("rename-$_[0]") },
     do => sub {
@@ -244,7 +244,7 @@ killed_everywhere('rename',
     },
     clean => \&clean);
 
-killed_everywhere('delete', every => 3,
+killed_everywhere('delete', every => 6,
     before => sub { made("delete-$_[0]") },
     do => sub { $c->call('DELETE', "/containers/$_[0]{id}") },
     after => sub {
@@ -274,7 +274,7 @@ sub snapshots {
         "/containers/$it->{id}/snapshots")->{json}{data}{snapshots} };
 }
 
-killed_everywhere('snapshot', every => 5,
+killed_everywhere('snapshot', every => 10,
     before => sub { made("snap-$_[0]") },
     do => sub { $c->call('POST', "/containers/$_[0]{id}/snapshots") },
     after => sub {
@@ -295,7 +295,7 @@ killed_everywhere('snapshot', every => 5,
     },
     clean => \&clean);
 
-killed_everywhere('restore', every => 3,
+killed_everywhere('restore', every => 6,
     good => qr/^(?:running|stopped)\z/,
     before => sub {
         my $it = made("restore-$_[0]");
