@@ -81,7 +81,8 @@ static int compare(const void *a, const void *b, void *data) {
 static json_t *sorted(json_t *all, const struct filter *f) {
     struct order o = {
         .by = f->sort_by != NULL ? f->sort_by : "created_at",
-        .descending = f->sort_order != NULL && strcmp(f->sort_order, "desc") == 0,
+        .descending =
+            f->sort_order != NULL && strcmp(f->sort_order, "desc") == 0,
     };
     size_t n = json_array_size(all);
     json_t **item = calloc(n + 1, sizeof(json_t *)), *list = json_array();
@@ -146,8 +147,8 @@ static json_t *read_page(const struct hai_api *api, const struct filter *f,
  * made and deleted meanwhile. */
 static json_t *read_all(const struct hai_api *api, const struct filter *f,
                         int *status) {
-    static const char *const keys[] = {"created_at", "id", "name", "status",
-                                       "updated_at", NULL};
+    static const char *const keys[] = {"created_at", "id",         "name",
+                                       "status",     "updated_at", NULL};
     static const char *const orders[] = {"asc", "desc", NULL};
     json_t *all = json_array(), *data;
     char after[128] = "";

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIND_TRIES 10  /* while it is renamed again and again */
+#define FIND_TRIES 10 /* while it is renamed again and again */
 #define NAME_SIZE (HAI_NAME_MAX + 1)
 
 /* --- one ------------------------------------------------------------------- */

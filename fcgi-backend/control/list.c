@@ -303,8 +303,8 @@ static int take(struct hai_call *call, const struct list_query *q,
     if (hai_view_id_valid(id)) {
         snprintf(item->id, sizeof(item->id), "%s", id);
     }
-    put_key(item, q->sort, q->sort == BY_STATUS ? status
-                                                : text_at(reply, F_KEY));
+    put_key(item, q->sort,
+            q->sort == BY_STATUS ? status : text_at(reply, F_KEY));
 
     return 0;
 }
@@ -334,8 +334,10 @@ static int ask_gate(struct hai_call *call, redisReply **names, size_t n) {
 static int ask_fields(struct hai_call *call, redisReply **names, size_t n,
                       enum sort sort) {
     static const char *const tail[] = {
-        [BY_CREATED] = "$10\r\ncreated_at\r\n", [BY_ID] = "$2\r\nid\r\n",
-        [BY_NAME] = "$2\r\nid\r\n",           [BY_STATUS] = "$2\r\nid\r\n",
+        [BY_CREATED] = "$10\r\ncreated_at\r\n",
+        [BY_ID] = "$2\r\nid\r\n",
+        [BY_NAME] = "$2\r\nid\r\n",
+        [BY_STATUS] = "$2\r\nid\r\n",
         [BY_UPDATED] = "$10\r\nupdated_at\r\n",
     };
     const char *server = call->writer->server;
@@ -403,9 +405,9 @@ static int read_chunk(struct hai_call *call, redisReply **names, size_t n,
         at[i] = list->n;
         empty[i] = false;
         if (rc == 0) {
-            rc = take(call, q, list, names[i], reply,
-                      gate != NULL && gate->element[i]->integer == 1,
-                      &empty[i]);
+            rc =
+                take(call, q, list, names[i], reply,
+                     gate != NULL && gate->element[i]->integer == 1, &empty[i]);
         }
         any = any || empty[i];
         freeReplyObject(reply);
@@ -471,9 +473,8 @@ static size_t new_names(redisReply *names, size_t n, const redisReply *before,
 
     for (size_t i = 0; i < n; i++) {
         redisReply *name = names->element[i];
-        redisReply *const *found =
-            bsearch(&name, before->element, n_before, sizeof(redisReply *),
-                    compare_names);
+        redisReply *const *found = bsearch(&name, before->element, n_before,
+                                           sizeof(redisReply *), compare_names);
 
         if (found == NULL || (*found)->integer == 1) {
             names->element[i] = names->element[kept];
@@ -764,7 +765,7 @@ static size_t behind(const struct list *list, const char *after) {
     size_t i = 0;
 
     while (i < list->n && *after != '\0'
-           && (*after != '-'           ? strcmp(list->item[i].id, after) <= 0
+           && (*after != '-' ? strcmp(list->item[i].id, after) <= 0
                : *list->item[i].id != '\0'
                    ? false
                    : strcmp(list->item[i].name, after + 1) <= 0))
@@ -790,25 +791,27 @@ static int answer(struct hai_call *call, const struct list_query *q,
 
     first = q->after != NULL ? behind(list, q->after)
                              : (size_t) (q->page - 1) * limit;
-    n = first >= list->n ? 0 : list->n - first < limit ? list->n - first : limit;
+    n = first >= list->n          ? 0
+        : list->n - first < limit ? list->n - first
+                                  : limit;
 
     array = page_of(call, q, list, first, n);
     if (array == NULL) {
         return -1;
     }
 
-    pagination = json_pack("{s:I,s:I,s:I,s:I}", "total", (json_int_t) list->n,
-                           "page", (json_int_t) q->page, "limit",
-                           (json_int_t) limit, "totalPages",
-                           (json_int_t) ((list->n + limit - 1) / limit));
+    pagination =
+        json_pack("{s:I,s:I,s:I,s:I}", "total", (json_int_t) list->n, "page",
+                  (json_int_t) q->page, "limit", (json_int_t) limit,
+                  "totalPages", (json_int_t) ((list->n + limit - 1) / limit));
     if (q->after != NULL) {
         json_object_set_new(pagination, "next",
                             n > 0 ? next_of(list, first + n) : json_null());
     }
 
-    return hai_ok(call, 200, "Containers retrieved successfully",
-                  json_pack("{s:o,s:o}", "containers", array, "pagination",
-                            pagination));
+    return hai_ok(
+        call, 200, "Containers retrieved successfully",
+        json_pack("{s:o,s:o}", "containers", array, "pagination", pagination));
 }
 
 int hai_list_answer(struct hai_call *call, const char *project) {

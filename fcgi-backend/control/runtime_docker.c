@@ -507,8 +507,7 @@ static int was_started(struct state *s, const char *name) {
     }
 
     text = json_string_value(at(inspected, "State", "StartedAt"));
-    started =
-        text == NULL ? -1 : strncmp(text, never, sizeof(never) - 1) != 0;
+    started = text == NULL ? -1 : strncmp(text, never, sizeof(never) - 1) != 0;
     json_decref(inspected);
 
     return started;

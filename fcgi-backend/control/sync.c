@@ -581,8 +581,7 @@ static int follow(struct hai_sync *s, struct known *k,
     }
 
     if (hai_registry_rename(&s->writer, &c, i->name, &how, &result)
-        == HAI_WRITE_OK)
-    {
+        == HAI_WRITE_OK) {
         say(s, "container.rename", i->name, text_of(&k->read, "id"), false,
             "the runtime has another name for it");
         hai_sync_wake(s);
@@ -594,9 +593,9 @@ static int follow(struct hai_sync *s, struct known *k,
     }
 
     /* the name is another one's: it is gone under the old one */
-    return result.error == HAI_WRITE_EXISTS ? drop_gone(s, k)
+    return result.error == HAI_WRITE_EXISTS  ? drop_gone(s, k)
            : result.error == HAI_WRITE_REDIS ? -1
-                                              : 0;
+                                             : 0;
 }
 
 static int apply(struct hai_sync *s, struct registry *r,

@@ -3,6 +3,8 @@
 # hoody-ai-control is killed before each system call of each operation that
 # changes a container: the registry is never left in halves.  Without a
 # runtime; runtime_kill.t has one.
+#
+# asan: no, what is killed reports nothing
 
 use strict;
 use warnings;
