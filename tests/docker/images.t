@@ -64,8 +64,8 @@ if (!$ENV{HAI_OWN_NET}) {
 
     if (!-s "$images/base.tar") {
         HoodyAI::Net->needs($what, 'mmdebstrap');
-        system("mmdebstrap --variant=minbase bookworm $images/base.new"
-            . " 2>$images/base.log") == 0 or die slurp("$images/base.log");
+        system("mmdebstrap --variant=minbase --format=tar bookworm"
+            . " $images/base.new 2>$images/base.log") == 0 or die slurp("$images/base.log");
         rename "$images/base.new", "$images/base.tar" or die "$!\n";
     }
 

@@ -16,9 +16,10 @@ package HoodyAI::Kill;
 use strict;
 use warnings;
 
+use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep);
 
-use HoodyAI::System qw(slurp);
+use HoodyAI::System qw(slurp wait_for);
 
 # what reaches out: to Redis, nginx, the runtime, the log
 our @calls = qw(accept connect read recvfrom recvmsg write writev sendto sendmsg
@@ -44,6 +45,7 @@ sub _traced {
 
     if ($strace == 0) {
         open(STDIN, '<', '/dev/null');
+        open(STDOUT, '>', '/dev/null');
         open(STDERR, '>&', $says);
         exec 'strace', '-f', @options, '-p', $pid or exit 127;
     }
@@ -58,7 +60,8 @@ sub _traced {
     # what is done after the answer
     sleep 0.02;
     kill 'TERM', $strace;
-    waitpid $strace, 0;
+    wait_for { waitpid($strace, WNOHANG) == $strace } 2
+        or kill('KILL', $strace) && waitpid $strace, 0;
     close $said;
 }
 
