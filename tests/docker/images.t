@@ -65,7 +65,8 @@ if (!$ENV{HAI_OWN_NET}) {
     if (!-s "$images/base.tar") {
         HoodyAI::Net->needs($what, 'mmdebstrap');
         system("mmdebstrap --variant=minbase --format=tar bookworm"
-            . " $images/base.new 2>$images/base.log") == 0 or die slurp("$images/base.log");
+            . " $images/base.new 2>$images/base.log") == 0
+            or die slurp("$images/base.log");
         rename "$images/base.new", "$images/base.tar" or die "$!\n";
     }
 
@@ -437,7 +438,7 @@ is(says('demo'), 401, 'deleted: nobody');
     unlink $list;
 
     unlike(slurp($s->root . '/docker/Dockerfile'), qr{https?://(?!deb\.debian
-        \.org|mirror\.example)}x, 'the Dockerfile names no mirror');
+        \.org|mirror\.example|\[\^)}x, 'the Dockerfile names no mirror');
 }
 
 

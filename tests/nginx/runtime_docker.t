@@ -119,6 +119,8 @@ ok(!find('labelled')->{ai}, 'what the operator said stays');
 $podman->run(qw(rename labelled other));
 ok(&until('labelled', sub { !$_ }), 'renamed: the old name is gone');
 ok(&until('other', sub { $_ }), 'the new one is there');
+is(find('other')->{id}, $one->{id}, 'of the same container');
+ok(!find('other')->{ai}, 'and what the operator said stays, whatever its label');
 
 $podman->run(qw(rm -f -t0 other));
 ok(&until('other', sub { !$_ }), 'removed');
