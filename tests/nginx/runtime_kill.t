@@ -146,7 +146,8 @@ sub killed_everywhere {
         $sub{clean}->($it);
     }
 
-    cmp_ok($killed, '>=', @points * 0.6, "$what: killed $killed of "
+    # not at all: what else the program does counts as well
+    cmp_ok($killed, '>=', @points / 2, "$what: killed $killed of "
         . scalar(@points) . ' times');
     is(join("\n", @wrong), '', "$what: nothing by halves");
     diag(sprintf '%s: %s; %.1f s', $what, join(', ', map { "$_ $seen{$_}" }
@@ -215,7 +216,7 @@ killed_everywhere('create', every => 6,
     },
     clean => \&clean);
 
-killed_everywhere('rename', every => 2,
+killed_everywhere('rename',
     good => qr/^(?:before|after|only the name)\z/,
     before => sub { made("rename-$_[0]") },
     do => sub {
