@@ -207,8 +207,8 @@ void hai_usage_json_reset(struct hai_usage_scan *us);
 void hai_usage_json_feed(struct hai_usage_scan *us, const uint8_t *p,
                          const uint8_t *end);
 
-/* The key whose closing quote is the last of WINDOW bytes before end. */
-enum key hai_usage_look_up(enum node node, const uint8_t *end);
+/* The key whose closing quote is the last of the WINDOW bytes at p. */
+enum key hai_usage_look_up(enum node node, const uint8_t *p);
 
 /* --- hai_usage_whole.c ---------------------------------------------------- */
 

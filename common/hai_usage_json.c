@@ -289,14 +289,14 @@ static void classify_best(struct hai_usage_scan *us, const uint8_t *start,
 }
 
 /*
- * Whether the bytes before `end` are this key and its quotes.  A backslash in
+ * Whether the WINDOW bytes at p end in this key and its quotes.  A backslash in
  * front means that the first quote is inside of a longer key.
  */
 #define ENDS_IN(key)                                                           \
-    (memcmp(end - (sizeof(key) - 1), key, sizeof(key) - 1) == 0                \
-     && end[-(int) sizeof(key)] != '\\')
+    (memcmp(p + WINDOW - (sizeof(key) - 1), key, sizeof(key) - 1) == 0         \
+     && p[WINDOW - sizeof(key)] != '\\')
 
-enum key hai_usage_look_up(enum node node, const uint8_t *end) {
+enum key hai_usage_look_up(enum node node, const uint8_t *p) {
     switch (node) {
 
     case NODE_TOP:
@@ -379,14 +379,14 @@ static enum key key_of(const struct hai_usage_scan *us, const uint8_t *start,
     n = (size_t) (end - start);
 
     if (n >= WINDOW) {
-        return hai_usage_look_up(node, end);
+        return hai_usage_look_up(node, end - WINDOW);
     }
 
     memset(joined, 0, WINDOW);
     memcpy(joined + WINDOW, us->past, us->past_len);
     memcpy(joined + WINDOW + us->past_len, start, n);
 
-    return hai_usage_look_up(node, joined + WINDOW + us->past_len + n);
+    return hai_usage_look_up(node, joined + us->past_len + n);
 }
 
 /* Keeps the last bytes of a piece for key_of(). */

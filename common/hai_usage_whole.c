@@ -77,7 +77,7 @@ static inline bool whole_word(struct hai_usage_scan *us, const uint8_t *start,
     }
 
     if (*p == ':') {
-        key = hai_usage_look_up(us->path[us->level], quote + 1);
+        key = hai_usage_look_up(us->path[us->level], quote + 1 - WINDOW);
 
         if (key >= KEY_INPUT) {
             number = whole_number(p);
@@ -114,7 +114,7 @@ static inline bool whole_object(struct hai_usage_scan *us, const uint8_t *start,
         return false;
     }
 
-    us->pending = (uint8_t) hai_usage_look_up(us->path[us->level], p);
+    us->pending = (uint8_t) hai_usage_look_up(us->path[us->level], p - WINDOW);
 
     return true;
 }

@@ -1,4 +1,7 @@
 /* SOURCES: fcgi-backend/cli/diff.c fcgi-backend/cli/output.c */
+/* SOURCES: fcgi-backend/lib/options.c fcgi-backend/lib/file.c */
+/* SOURCES: fcgi-backend/lib/locate.c */
+/* LIBS: -ljansson */
 
 /*
  * The differences that "rules test" shows: applied to the one text they have
