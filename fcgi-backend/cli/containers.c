@@ -152,6 +152,7 @@ static json_t *read_all(const struct hai_api *api, const struct filter *f,
     static const char *const orders[] = {"asc", "desc", NULL};
     json_t *all = json_array(), *data;
     char after[128] = "";
+    const char *next;
     bool more = true;
 
     if (!one_of(f->sort_by, keys) || !one_of(f->sort_order, orders)) {
@@ -168,9 +169,10 @@ static json_t *read_all(const struct hai_api *api, const struct filter *f,
         }
 
         json_array_extend(all, json_object_get(data, "containers"));
-        snprintf(after, sizeof(after), "%s",
-                 text_of(json_object_get(data, "pagination"), "next"));
-        more = *after != '\0';
+        next = text_of(json_object_get(data, "pagination"), "next");
+        /* who names the same place again would do so for ever */
+        more = *next != '\0' && strcmp(next, after) != 0;
+        snprintf(after, sizeof(after), "%s", next);
         json_decref(data);
         *status = HAI_CLI_OK;
     }

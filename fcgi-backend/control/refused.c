@@ -69,7 +69,11 @@ void hai_refused_count(struct hai_refused *r, const struct hai_call *call) {
         r->others++;
     }
 
-    pthread_cond_signal(&r->changed);
+    /* the first of a second; the thread need not hear of the others */
+    if (r->n == 1 && r->source[0].count == 1) {
+        pthread_cond_signal(&r->changed);
+    }
+
     pthread_mutex_unlock(&r->lock);
 }
 

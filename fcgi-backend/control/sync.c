@@ -808,10 +808,11 @@ bool hai_sync_stop(struct hai_sync *sync, int timeout_ms) {
 
     hai_sync_wake(sync);
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += timeout_ms / 1000;
 
-    if (pthread_timedjoin_np(sync->thread, NULL, &until) != 0) {
+    if (pthread_clockjoin_np(sync->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+    {
         return false;
     }
 
