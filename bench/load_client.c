@@ -5,8 +5,9 @@
  * One thread, N kept-alive connections, each of which sends the same request
  * as soon as its last answer is complete, or at a rate: then the latency counts
  * from the moment at which a request was due, whether a connection was free or
- * not.  Prints one line: requests, seconds, CPU time of the server's process,
- * latency.
+ * not.  With --pipeline a connection sends several at once and waits for all
+ * their answers; the latency is that of the first.  Prints one line: requests,
+ * seconds, CPU time of the server's process, latency.
  */
 
 #define _GNU_SOURCE
@@ -31,6 +32,7 @@ struct connection {
     size_t sent;
     size_t received;
     size_t expected; /* of the whole answer; 0: not known yet */
+    long left;       /* answers that are still to come */
     uint64_t began;
     struct connection *next; /* of those that are idle */
     char answer[ANSWER_SIZE];
@@ -39,7 +41,8 @@ struct connection {
 struct load {
     const char *address;
     char *request;
-    size_t request_len;
+    size_t request_len; /* of all that are sent at once */
+    long pipeline;      /* how many these are */
     int epoll;
     long requests;
     long errors;
@@ -63,6 +66,8 @@ static const char usage[] =
     "  --rate N            requests a second, in all; else as fast as they "
     "are\n"
     "                      answered\n"
+    "  --pipeline N        requests that are sent at once on a connection (1);\n"
+    "                      their answers need a Content-Length\n"
     "  --status N          of every answer (200)\n"
     "  --time MS           how long to measure (2000)\n"
     "  --warm MS           before that, not counted (200)\n"
@@ -116,13 +121,17 @@ static void begin_request(struct load *load, struct connection *c,
     c->sent = 0;
     c->received = 0;
     c->expected = 0;
+    c->left = load->pipeline;
     c->began = began;
-    load->busy++;
+    load->busy += load->pipeline;
     send_request(load, c);
 }
 
 static void end_request(struct load *load, struct connection *c) {
-    hai_samples_add(&load->latency, hai_bench_now() - c->began);
+    if (c->left == load->pipeline) {
+        hai_samples_add(&load->latency, hai_bench_now() - c->began);
+    }
+    c->left--;
     load->requests++;
     load->busy--;
 
@@ -152,14 +161,25 @@ static void receive(struct load *load, struct connection *c) {
 
     c->received += (size_t) n;
 
-    if (!hai_bench_answer_complete(c->answer, c->received, &c->expected)) {
-        if (c->received == ANSWER_SIZE - 1) {
-            hai_bench_die("the answer is too long");
+    while (c->left > 0) {
+        if (!hai_bench_answer_complete(c->answer, c->received, &c->expected)) {
+            if (c->received == ANSWER_SIZE - 1) {
+                hai_bench_die("the answer is too long");
+            }
+            return;
         }
-        return;
-    }
 
-    end_request(load, c);
+        end_request(load, c);
+
+        if (c->left > 0) {
+            if (c->expected > c->received) {
+                hai_bench_die("--pipeline: an answer has no Content-Length");
+            }
+            c->received -= c->expected;
+            memmove(c->answer, c->answer + c->expected, c->received);
+            c->expected = 0;
+        }
+    }
 
     if (load->step != 0) {
         c->next = load->idle;
@@ -179,7 +199,7 @@ static int keep_rate(struct load *load) {
         c = load->idle;
         load->idle = c->next;
         begin_request(load, c, load->due);
-        load->due += load->step;
+        load->due += load->step * (uint64_t) load->pipeline;
     }
 
     /* the last part of a millisecond is spent asking */
@@ -218,6 +238,28 @@ static void turn(struct load *load, uint64_t until, long count) {
     }
 }
 
+/* the file's request, as often as it is sent at once */
+static void read_request(struct load *load, const char *file) {
+    size_t len;
+    char *one, *all;
+    long i;
+
+    one = hai_bench_read_file(file, &len);
+    all = reallocarray(NULL, (size_t) load->pipeline, len);
+
+    if (all == NULL) {
+        hai_bench_die("out of memory");
+    }
+
+    for (i = 0; i < load->pipeline; i++) {
+        memcpy(all + (size_t) i * len, one, len);
+    }
+
+    free(one);
+    load->request = all;
+    load->request_len = (size_t) load->pipeline * len;
+}
+
 int main(int argc, char **argv) {
     static struct load load;
 
@@ -233,6 +275,7 @@ int main(int argc, char **argv) {
         {"connections", .number = &connections, .min = 1,
          .max = MAX_CONNECTIONS},
         {"rate", .number = &rate, .min = 1, .max = 1000000},
+        {"pipeline", .number = &load.pipeline, .min = 1, .max = 1000},
         {"status", .text = &load.status},
         {"time", .number = &time, .min = 1, .max = 3600000},
         {"warm", .number = &warm, .min = 0, .max = 3600000},
@@ -241,13 +284,14 @@ int main(int argc, char **argv) {
         {0}};
 
     load.status = "200";
+    load.pipeline = 1;
     hai_bench_options(argc, argv, usage, options);
 
     if (count != 0 && connections > count) {
         connections = count;
     }
 
-    load.request = hai_bench_read_file(file, &load.request_len);
+    read_request(&load, file);
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     all = calloc((size_t) connections, sizeof(*all));
 

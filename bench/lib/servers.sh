@@ -10,6 +10,8 @@ BENCH_NGINX=${NGINX:-$(hai_find_nginx)}
 BENCH_KEY=sk-bench-0123456789abcdef0123456789abcdef0123456789abcdef
 BENCH_PIDS=()
 BENCH_WRAPPER=()    # a command that runs nginx, valgrind for instance
+BENCH_CLIENT=()     # one that runs the client
+BENCH_FIRST=(nice -n -15)   # for those that share a CPU with what disturbs them
 
 declare -A BENCH_ADDRESS BENCH_WORKER BENCH_MASTER BENCH_ENGINE
 
@@ -274,10 +276,11 @@ bench_has_epoch() {
 }
 
 
+# bench_start_provider [<command>...]: BENCH_FIRST, for instance, runs it
 bench_start_provider() {
     BENCH_PROVIDER_PORT=$(hai_free_port)
 
-    "${BENCH_ON_OTHERS[@]}" "$HAI_BUILD/hoody-ai-sample-provider" \
+    "${BENCH_ON_OTHERS[@]}" "$@" "$HAI_BUILD/hoody-ai-sample-provider" \
         --listen "127.0.0.1:$BENCH_PROVIDER_PORT" --key "$BENCH_KEY" \
         --no-record --quiet >"$BENCH_WORK/provider.log" 2>&1 </dev/null &
     BENCH_PIDS+=($!)
@@ -443,7 +446,8 @@ END
 }
 
 
-# bench_start_nginx <name> <kind>: sets its address, master and worker
+# bench_start_nginx <name> <kind>: sets its address, master and worker;
+# BENCH_LISTEN has further parameters of its "listen"
 bench_start_nginx() {
     local name=$1 kind=$2 root=$BENCH_WORK/$1 load='' port modules
 
@@ -471,7 +475,7 @@ load_module $modules/ngx_http_lua_module.so;"
         cat <<END
 
     server {
-        listen 127.0.0.1:$port backlog=4096;
+        listen 127.0.0.1:$port backlog=4096 ${BENCH_LISTEN:-};
 
         location /v1/ {
             $(bench_location "$kind")
@@ -535,7 +539,8 @@ bench_load() {
     local name=$1 file=$2
     shift 2
 
-    "${BENCH_ON_OTHERS[@]}" "$HAI_BUILD/bench/load_client" \
+    "${BENCH_ON_OTHERS[@]}" "${BENCH_CLIENT[@]}" \
+        "$HAI_BUILD/bench/load_client" \
         --connect "${BENCH_ADDRESS[$name]}" --request "$file" \
         --pid "${BENCH_WORKER[$name]}" "$@"
 }
