@@ -929,7 +929,8 @@ ngx_http_hoody_ai_init(ngx_conf_t *cf)
                                                ngx_http_top_request_body_filter;
     ngx_http_top_request_body_filter = ngx_http_hoody_ai_request_body_filter;
 
-    if (ngx_http_hoody_ai_log_init(cf) != NGX_OK
+    if (ngx_http_hoody_ai_turn_init(cf) != NGX_OK
+        || ngx_http_hoody_ai_log_init(cf) != NGX_OK
         || ngx_http_hoody_ai_filter_init(cf) != NGX_OK
         || ngx_http_hoody_ai_capture_init(cf) != NGX_OK)
     {
@@ -1009,6 +1010,7 @@ ngx_http_hoody_ai_init_process(ngx_cycle_t *cycle)
     hai_edits_init(&ngx_http_hoody_ai_worker.edits,
                    NGX_HTTP_HOODY_AI_EDITS_TEXT);
 
+    ngx_http_hoody_ai_turn_init_worker(cycle);
     ngx_http_hoody_ai_live_init();
 
     if (ngx_http_hoody_ai_plan_init() != NGX_OK) {

@@ -537,6 +537,12 @@ ngx_int_t ngx_http_hoody_ai_zone_start(ngx_cycle_t *cycle);
 void ngx_http_hoody_ai_zone_stop(ngx_cycle_t *cycle);
 
 
+/* ngx_http_hoody_ai_turn.c */
+
+ngx_int_t ngx_http_hoody_ai_turn_init(ngx_conf_t *cf);
+void ngx_http_hoody_ai_turn_init_worker(ngx_cycle_t *cycle);
+
+
 /* ngx_http_hoody_ai_log.c */
 
 ngx_int_t ngx_http_hoody_ai_log_init(ngx_conf_t *cf);

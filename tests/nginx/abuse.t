@@ -8,11 +8,12 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Select;
 use IO::Socket::INET;
 use Test::More;
-use Time::HiRes qw(sleep);
+use Time::HiRes qw(sleep time);
 
-use HoodyAI::System qw(free_port chat slurp);
+use HoodyAI::System qw(free_port chat slurp wait_for);
 
 my $s = HoodyAI::System->new;
 
@@ -177,5 +178,96 @@ sub literal {
     $s->enable('dev-env');
     is($s->chat_ask->{status}, 200, 'the worker serves on');
 }
+
+# Who sends one request behind the other without waiting for answers has no more
+# of the worker than others: these are answered meanwhile, and an access that
+# ends, ends.  (nginx goes on with a connection for as long as it has bytes.)
+
+sub flood {
+    my ($request) = @_;
+    my $pid = fork // die "fork: $!\n";
+
+    return $pid if $pid;
+
+    my $all = IO::Select->new;
+    my %left;
+
+    while (1) {
+        # nginx closes a connection after 1,000 requests
+        while ($all->count < 32) {
+            my $socket = IO::Socket::INET->new(PeerAddr => $s->address)
+                or next;
+            $socket->blocking(0);
+            $all->add($socket);
+            $left{$socket} = $request x 1000;
+        }
+
+        my ($read, $write) = IO::Select->select($all, $all);
+
+        for my $socket (@$read) {
+            next if sysread $socket, my $answers, 1_000_000;
+            $all->remove($socket);
+        }
+
+        for my $socket (grep { length $left{$_} } @$write) {
+            my $n = syswrite $socket, $left{$socket};
+            substr $left{$socket}, 0, $n // 0, q{};
+        }
+    }
+
+}
+
+sub head {
+    my ($line, @fields) = @_;
+    return join("\r\n", "$line HTTP/1.1", 'Host: x', @fields) . "\r\n\r\n";
+}
+
+for my $case (
+    [ 'unknown tokens', head('GET /v1/models',
+        'Authorization: Bearer container-nobody') ],
+    [ 'bodies that are refused', head('POST /v1/chat/completions',
+        'Authorization: Bearer container-dev-env', 'Content-Length: 2')
+        . '[]' ],
+    [ 'a location that is not ours', head('GET /nothing-here') ],
+) {
+    my ($name, $request) = @$case;
+
+    my $stream = $s->stream(timeout => 20,
+        headers => ['X-Sample-Chunks', 100_000, 'X-Sample-Delay', 10]);
+    is($stream->head->{status}, 200, "$name: a stream runs");
+
+    my $pid = flood($request);
+    sleep 0.3;
+
+    my @times;
+    my $others = 0;
+
+    for (1 .. 15) {
+        my $begin = time;
+        $others++ if $s->chat_ask(timeout => 20)->{status} != 200;
+        push @times, time - $begin;
+    }
+
+    my $median = (sort { $a <=> $b } @times)[7];
+
+    is($others, 0, "$name one behind the other: others are answered");
+    cmp_ok($median, '<', 0.25, sprintf '%s: in %.0f ms', $name,
+        $median * 1000);
+
+    my $begin = time;
+
+    $s->disable('dev-env');
+    $stream->rest;
+    my $took = time - $begin;
+
+    cmp_ok($took, '<', 0.5, sprintf '%s: access ends in %.0f ms', $name,
+        $took * 1000);
+
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    $s->enable('dev-env');
+    wait_for { $s->chat_ask->{status} == 200 } 'access is back';
+}
+
 
 $s->finish;
