@@ -266,7 +266,7 @@ for my $case (
     kill 'KILL', $pid;
     waitpid $pid, 0;
     $s->enable('dev-env');
-    wait_for { $s->chat_ask->{status} == 200 } 'access is back';
+    wait_for { $s->chat_ask->{status} == 200 };
 }
 
 
