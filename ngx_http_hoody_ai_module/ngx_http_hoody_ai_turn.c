@@ -74,6 +74,9 @@ ngx_http_hoody_ai_turn_init_worker(ngx_cycle_t *cycle)
 
     ngx_http_hoody_ai_turn_event.handler = ngx_http_hoody_ai_turn_handler;
     ngx_http_hoody_ai_turn_event.log = cycle->log;
+
+    /* a debug log reads a descriptor there */
+    ngx_http_hoody_ai_turn_event.data = &ngx_http_hoody_ai_turn_event;
 }
 
 

@@ -344,5 +344,16 @@ check('noise', join('', map { chr((7 * $_ * $_ + 13) % 256) } 1 .. 3000),
     is(seen('one behind a stream', $stream), 2, 'both arrive');
 }
 
+# more than begin in one turn of the event loop: the order stays
+
+{
+    my $bad = "GET /v1/models HTTP/1.1\r\nHost: gateway\r\n"
+        . "Authorization: Bearer container-nobody\r\n\r\n";
+    my $many = join ' ', (401) x 300;
+
+    check('one among many that are refused', $bad x 300 . $plain . $bad x 300,
+        "$many 200 $many", 1);
+}
+
 is($s->chat_ask->{status}, 200, 'and it still works');
 $s->finish;
