@@ -213,10 +213,17 @@ static int may_set(struct hai_call *call, const struct hai_container *c,
 static int register_new(struct hai_call *call,
                         struct hai_change_request *change, bool runtime,
                         uint64_t *version) {
-    struct hai_container c = change->container;
+    const char *maker = hai_locks_mark(call->control->locks);
     struct hai_write_options how = {.now_ms = call->now_ms};
     struct hai_write_result result;
+    struct hai_container c;
 
+    if (runtime) { /* who looks after it should this process die */
+        change->more[change->container.n_more++] = (struct hai_container_field){
+            HAI_SYNC_MAKER, maker, strlen(maker)};
+    }
+
+    c = change->container;
     c.name = change->name;
     c.id = call->container_id;
     c.project_id = call->project_id;
@@ -250,8 +257,12 @@ static int finish_create(struct hai_call *call,
     struct hai_runtime_error e;
 
     if (hai_runtime_create(call->control->runtime, &spec, &e) != 0) {
+        const struct hai_container_field more[] = {{HAI_SYNC_AI_WANTED, "", 0},
+                                                   {HAI_SYNC_MAKER, "", 0}};
         struct hai_container failed = {.name = change->name,
-                                       .status = "failed"};
+                                       .status = "failed",
+                                       .more = more,
+                                       .n_more = 2};
 
         hai_registry_update(call->writer, &failed, &how, &result);
         return hai_fail_runtime(call, &e);
