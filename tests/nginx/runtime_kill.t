@@ -176,7 +176,7 @@ sub stands {
 
 
 killed_everywhere('create', every => 6,
-    good => qr/^(?:before|after|creating|without AI|stopped)\z/,
+    good => qr/^(?:before|after|failed|without AI|stopped)\z/,
     before => sub { { name => "create-$_[0]" } },
     do => sub {
         $c->call('POST', "/projects/$project/containers", json => {
@@ -190,7 +190,7 @@ killed_everywhere('create', every => 6,
         return $there{$it->{name}} ? 'an orphan' : 'before' if !$object;
         return $object->{status} . ($there{$it->{name}} ? ' and there' : '')
             . ($object->{ai} ? ' with AI' : '')
-            if $object->{status} eq 'creating';
+            if $object->{status} =~ /^(?:creating|failed)\z/;
         return 'not its instance' if !stands($object, %there);
 
         return $object->{ai} ? 'after' : 'without AI'
@@ -204,9 +204,12 @@ killed_everywhere('create', every => 6,
                 container_image => 'localhost/agent:1' })->{status} };
         my $status = $post->();
 
-        return '' if $status == ($state eq 'before' ? 201 : 409)
-            && $state ne 'creating';
-        return "POST $status" if $status != 409;
+        # where podman has nothing of it, it is made now
+        return '' if $state =~ /^(?:before|failed)\z/ && $status == 201;
+
+        # podman may have ended it only just now
+        return "POST $status" if $status != 409 || $state eq 'before'
+            || find($it->{name})->{status} eq 'failed';
 
         # it can be had anew
         clean($it);
