@@ -41,6 +41,16 @@ int hai_audit_list(struct hai_call *call);
 /* audit_ai.c */
 int hai_audit_ai(struct hai_call *call);
 
+/*
+ * stream.c: the entries of a stream, the newest first, until look() returns
+ * false or there are no more, or max of them, in pieces that take Redis little
+ * time each.  *oldest: when the last one was written, milliseconds since 1970.
+ * 0; or -1: Redis does not answer.
+ */
+int hai_stream_walk(struct hai_call *call, const char *stream, size_t max,
+                    bool (*look)(void *data, const redisReply *fields),
+                    void *data, int64_t *oldest);
+
 /* The containers with AI on that the caller may read, sorted by name; NULL:
  * answered. */
 json_t *hai_containers_with_ai(struct hai_call *call);

@@ -125,16 +125,13 @@ static int read_hashes(struct hai_sync *s, redisReply **names, size_t n,
 
 static int registry_read(struct hai_sync *s, struct registry *r) {
     redisReply *names;
-    char error[256];
+    char error[256], key[512];
     int rc = 0;
 
-    names =
-        hai_redis_command(s->c, error, sizeof(error),
-                          "SMEMBERS hoody:{%s}:containers", s->control->server);
-    if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
-        hai_log(HAI_LOG_ERROR, "registry: %s",
-                names == NULL ? error : "not a set");
-        freeReplyObject(names);
+    snprintf(key, sizeof(key), "hoody:{%s}:containers", s->control->server);
+    names = hai_redis_members(s->c, key, error, sizeof(error));
+    if (names == NULL) {
+        hai_log(HAI_LOG_ERROR, "registry: %s", error);
         return -1;
     }
 
