@@ -141,10 +141,8 @@ static int finish_create(struct hai_call *call,
     if (rc != 0) {
         const struct hai_container_field more[] = {{HAI_SYNC_AI_WANTED, "", 0},
                                                    {HAI_SYNC_MAKER, "", 0}};
-        struct hai_container failed = {.name = new->name,
-                                       .status = "failed",
-                                       .more = more,
-                                       .n_more = 2};
+        struct hai_container failed = {
+            .name = new->name, .status = "failed", .more = more, .n_more = 2};
 
         hai_registry_update(call->writer, &failed, &how, &result);
         return hai_fail_runtime(call, &e);
@@ -165,8 +163,8 @@ static int create(struct hai_call *call, struct hai_change_request *new) {
     char instead[25] = "";
 
     if (runtime) { /* who looks after it should this process die */
-        new->more[new->container.n_more++] = (struct hai_container_field){
-            HAI_SYNC_MAKER, maker, strlen(maker)};
+        new->more[new->container.n_more++] =
+            (struct hai_container_field){HAI_SYNC_MAKER, maker, strlen(maker)};
     }
 
     if (register_new(call, new, &result) == HAI_WRITE_EXISTS && runtime
@@ -204,9 +202,9 @@ int hai_containers_create(struct hai_call *call) {
         return hai_fail(call, 500, "no random bytes");
     }
 
-    if (hai_may_set(call, &change.container,
-                control->runtime != NULL ? hai_runtime_name(control->runtime)
-                                         : "")
+    if (hai_may_set(
+            call, &change.container,
+            control->runtime != NULL ? hai_runtime_name(control->runtime) : "")
         != 0)
     {
         hai_change_request_free(&change);

@@ -478,7 +478,8 @@ static int add_indexed(struct hai_call *call, redisReply *names) {
             redisReply *one = page->element[i];
 
             if (one->type != REDIS_REPLY_STRING || one->len <= skip
-                || one->len >= sizeof(after) - 1) {
+                || one->len >= sizeof(after) - 1)
+            {
                 rc = fail_registry(call, "the index is broken");
                 break;
             }

@@ -122,15 +122,18 @@ int hai_locks_share(struct hai_lock_table *t, const char *path,
     }
 
     if (mark(t, &st) != 0) {
-        snprintf(error, size, "/proc/sys/kernel/random/boot_id: cannot be "
-                              "read");
+        snprintf(error, size,
+                 "/proc/sys/kernel/random/boot_id: cannot be "
+                 "read");
         return -1;
     }
 
     return 0;
 }
 
-const char *hai_locks_mark(const struct hai_lock_table *t) { return t->mark; }
+const char *hai_locks_mark(const struct hai_lock_table *t) {
+    return t->mark;
+}
 
 /* Two names never have the same byte, as far as anybody can find any. */
 static int byte_of(const struct hai_lock_table *t, const char *id,

@@ -25,8 +25,8 @@
 #define NAME "hoody-ai-control"
 #define RUN_FOLDER "/run/hoody-ai"
 #define FREE_THREADS 2 /* that never wait for the runtime */
-#define STOP_MS 30000 /* a runtime may be in the middle of something */
-#define SYNC_MS 15000 /* the same of a pass, which begins anew next time */
+#define STOP_MS 30000  /* a runtime may be in the middle of something */
+#define SYNC_MS 15000  /* the same of a pass, which begins anew next time */
 
 /* From command line and file. */
 struct settings {

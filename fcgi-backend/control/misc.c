@@ -110,9 +110,8 @@ static bool look_at_audit(void *data, const redisReply *fields) {
     }
 
     if (json_is_object(entry)
-        && hai_auth_may(
-            q->call, HAI_RIGHT_READ,
-            json_string_value(json_object_get(entry, "project_id")))
+        && hai_auth_may(q->call, HAI_RIGHT_READ,
+                        json_string_value(json_object_get(entry, "project_id")))
         && (q->container == NULL || is(entry, "container", q->container)
             || is(entry, "container_id", q->container)))
     {

@@ -26,7 +26,7 @@
 #define PASS_MS 30000 /* between passes when nothing happens */
 #define GATHER_MS 50  /* events that come together */
 #define RETRY_MS 1000 /* after a failure */
-#define BUSY_MS 2000  /* after a pass that left something to who had it locked */
+#define BUSY_MS 2000 /* after a pass that left something to who had it locked */
 #define CREATING_MS 60000 /* at most, for one of whom nothing is known */
 #define FIELDS 5          /* in "more" of what fill() makes */
 #define PIPELINE 500

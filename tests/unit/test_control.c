@@ -384,11 +384,10 @@ static void test_words(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_locks),
-        cmocka_unit_test(test_locks_shared),         cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_bad_websocket), cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_bad_bodies),    cmocka_unit_test(test_words),
-        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_locks),     cmocka_unit_test(test_locks_shared),
+        cmocka_unit_test(test_websocket), cmocka_unit_test(test_bad_websocket),
+        cmocka_unit_test(test_parse),     cmocka_unit_test(test_bad_bodies),
+        cmocka_unit_test(test_words),     cmocka_unit_test(test_messages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@ use warnings;
 
 use parent -norequire, 'HoodyAI::Podman';
 
+use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -20,7 +21,7 @@ sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $store = "/run/hai-docker-$$-" . int time;
+    my $store = tempdir('hai-docker-XXXXXX', DIR => '/run');
     my $self = bless { s => $s, store => $store, log => "$w/docker.log",
         owner => $$, process => 'dockerd' }, $class;
 

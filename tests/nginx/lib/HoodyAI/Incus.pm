@@ -15,6 +15,7 @@ package HoodyAI::Incus;
 use strict;
 use warnings;
 
+use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -25,7 +26,7 @@ sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $dir = "/run/hai-incus-$$-" . int time;
+    my $dir = tempdir('hai-incus-XXXXXX', DIR => '/run');
     my $self = bless { s => $s, dir => $dir, log => "$w/incus.log",
         owner => $$ }, $class;
 

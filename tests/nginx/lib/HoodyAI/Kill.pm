@@ -18,6 +18,7 @@ package HoodyAI::Kill;
 use strict;
 use warnings;
 
+use File::Temp qw(tempfile);
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep);
 
@@ -72,8 +73,10 @@ sub _traced {
 sub points {
     my ($class, $pid, $do, %option) = @_;
     my $set = join ',', @{$option{calls} // \@calls};
-    my $file = "/tmp/hai-kill.$$";
+    my ($fh, $file) = tempfile('hai-kill.XXXXXX', TMPDIR => 1);
     my (%n, @points);
+
+    close $fh;
 
     _traced($pid, $do, '-s', 0, '-o', $file, '-e', "trace=$set");
 

@@ -16,6 +16,7 @@ package HoodyAI::Podman;
 use strict;
 use warnings;
 
+use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -26,9 +27,10 @@ sub new {
     my ($class, $s, $what, %option) = @_;
 
     my $w = $s->dir;
-    # what is kept knows its folder for the time of a run: always the same one
+    # what is kept knows its folder for the time of a run: always the same one;
+    # else its own, and not by the pid, of which each test has the same
     my $store = $option{root} ? '/run/hai-podman'
-                              : "/run/hai-podman-$$-" . int time;
+        : tempdir('hai-podman-XXXXXX', DIR => '/run');
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
         owner => $$, process => 'podman' }, $class;
 
