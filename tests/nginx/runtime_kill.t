@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
-# hoody-ai-control is killed in the midst of what it has the runtime do, and started
-# again: what it was doing is done or undone, nobody has AI who was not given
-# it, and no container is left that nobody lists.
+# hoody-ai-control is killed in the midst of what it has the runtime do, and
+# started again: what it was doing is done or undone, nobody has AI who was not
+# given it, and no container is left that nobody lists.
 #
 # A part of the calls; with HAI_KILL_ALL=1 before each of them, minutes long.
 #

@@ -172,7 +172,8 @@ if (my $why = HoodyAI::Kill->why_not) {
     my $change = sub {
         says(@after);
         wait_for { !lives() || ($s->cmd('HGET',
-            $s->rkey('container:moved-b'), 'addresses') // '') eq '127.0.1.4' } 2;
+            $s->rkey('container:moved-b'), 'addresses') // '')
+            eq '127.0.1.4' } 2;
         sleep 0.1;
     };
     my @points = HoodyAI::Kill->points($c->pid, $change);

@@ -116,7 +116,9 @@ sub audit {
     return @entry;
 }
 
-sub acted { join ', ', map { "$_->{action} " . ($_->{status} // '') } audit(@_) }
+sub acted {
+    return join ', ', map { "$_->{action} " . ($_->{status} // '') } audit(@_);
+}
 
 # Events of podman's come late: from here on both look at what there is again
 # and again, until calm().
@@ -147,10 +149,15 @@ END { kill 'KILL', $storm if $storm }
 sub settle {
     my ($before, $now) = '';
 
-    wait_for { $now = join ' ', map { "$_->{name} $_->{status} @{$_->{addresses}}" }
-        @{ $c[0]->call('GET', '/containers?limit=100&sort_by=name')
-            ->{json}{data}{containers} };
-        my $same = $now eq $before; $before = $now; sleep 0.3; $same } 20;
+    wait_for {
+        $now = join ' ', map { "$_->{name} $_->{status} @{$_->{addresses}}" }
+            @{ $c[0]->call('GET', '/containers?limit=100&sort_by=name')
+                ->{json}{data}{containers} };
+        my $same = $now eq $before;
+
+        $before = $now;
+        sleep 0.3;
+        $same } 20;
 }
 
 
@@ -385,7 +392,8 @@ calm();
     is(find('orphan', 1)->{status}, 'creating', 'and left to who makes it');
     $c[0]->stop('KILL');
     kill 'CONT', $podman->pid;
-    ok(wait_for { find('orphan', 1)->{status} =~ /^(?:failed|running|stopped)/ },
+    ok(wait_for { find('orphan', 1)->{status}
+        =~ /^(?:failed|running|stopped)/ },
         'the other one looks after it');
     ok(!find('orphan', 1)->{ai}, 'nobody has AI');
     unlink $c[0]{fcgi};
@@ -405,10 +413,11 @@ storm();
 
     is($status, 0, 'the registry is one that the checker accepts')
         or diag $found;
-    is(join(' ', sort map { $_->{name} } grep { $_->{status} ne 'failed' } @all),
+    is(join(' ', sort map { $_->{name} }
+            grep { $_->{status} ne 'failed' } @all),
         join(' ', sort keys %there), 'nothing is lost, nothing is double');
-    is(scalar(grep { $there{$_->{name}} && $there{$_->{name}} ne $_->{id} } @all),
-        0, 'each is what it says');
+    is(scalar(grep { $there{$_->{name}}
+            && $there{$_->{name}} ne $_->{id} } @all), 0, 'each is what it says');
 
     # four at a time, of which each program is told
     while (my @some = splice @all, 0, 4) {

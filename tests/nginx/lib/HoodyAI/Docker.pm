@@ -11,7 +11,6 @@ use parent -norequire, 'HoodyAI::Podman';
 
 use File::Temp qw(tempdir);
 use Test::More;
-use Time::HiRes qw(time);
 
 use HoodyAI::Podman;
 use HoodyAI::System qw(wait_for);
@@ -25,7 +24,6 @@ sub new {
     my $self = bless { s => $s, store => $store, log => "$w/docker.log",
         owner => $$, process => 'dockerd' }, $class;
 
-    mkdir $store;
     $self->{command} = ['docker', '--host', "unix://$store/api.sock"];
 
     return $self->give_up($what, 'there is no dockerd here')

@@ -17,7 +17,6 @@ use warnings;
 
 use File::Temp qw(tempdir);
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 use HoodyAI::System qw(slurp spew wait_for);
 
@@ -30,7 +29,6 @@ sub new {
     my $self = bless { s => $s, dir => $dir, log => "$w/incus.log",
         owner => $$ }, $class;
 
-    mkdir $dir;
     $ENV{INCUS_DIR} = $dir;
     $ENV{INCUS_CONF} = "$dir/client";
     $ENV{PATH} = "/usr/libexec/incus:$ENV{PATH}";

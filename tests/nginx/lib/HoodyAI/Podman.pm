@@ -18,7 +18,6 @@ use warnings;
 
 use File::Temp qw(tempdir);
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 use HoodyAI::System qw(slurp spew wait_for);
 
