@@ -328,12 +328,18 @@ calm();
     $podman->run('stop', '-t0', 'many-2');
     ok(wait_for { find('many-2', 1)->{status} eq 'stopped' }, 'stopped');
     settle();
-    is(audit($one->{id}), $n + 1, 'one entry of the audit');
+
+    # podman may say that it has ended before its MAC is gone: a second change
+    my $stopped = audit($one->{id});
+
+    cmp_ok($stopped, '<=', $n + 2, 'not one entry of each program')
+        or diag acted($one->{id});
+    $n = $stopped;
 
     $podman->run('start', 'many-2');
     ok(wait_for { @{ find('many-2')->{addresses} } }, 'started');
     settle();
-    cmp_ok(audit($one->{id}), '<=', $n + 3, 'not one of each program')
+    cmp_ok(audit($one->{id}), '<=', $n + 2, 'not one of each program')
         or diag acted($one->{id});
 
     $podman->run('rename', 'many-2', 'podmans-name');
