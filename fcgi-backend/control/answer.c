@@ -90,8 +90,5 @@ struct hai_fcgi_server *hai_answer_start(struct hai_control *control, int fd,
         .answer = answer,
     };
 
-    /* two threads for calls that wait for nobody, as far as there are two */
-    control->waiting_max = threads > 3 ? threads - 2 : 1;
-
     return hai_fcgi_server_start(&owner, fd);
 }

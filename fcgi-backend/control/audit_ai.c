@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE 1000
 #define ENTRIES_MAX 100000 /* as many as the streams keep */
 
 struct one {
@@ -65,13 +64,14 @@ static const redisReply *field_of(const redisReply *fields, const char *name) {
 
 /* The newest change of the switch decides.  One that says "off" of what is on
  * now was followed by a change that nobody wrote down. */
-static void look_at_audit(struct all *all, const redisReply *fields) {
+static bool look_at_audit(void *data, const redisReply *fields) {
     const redisReply *text = field_of(fields, "entry");
     json_t *entry, *before, *after, *ts;
+    struct all *all = data;
     struct one *one;
 
     if (text == NULL) {
-        return;
+        return true;
     }
 
     entry = json_loadb(text->str, text->len, 0, NULL);
@@ -89,19 +89,22 @@ static void look_at_audit(struct all *all, const redisReply *fields) {
     }
 
     json_decref(entry);
+
+    return all->told < all->n;
 }
 
-static void look_at_event(struct all *all, const redisReply *fields) {
+static bool look_at_event(void *data, const redisReply *fields) {
     const redisReply *type = field_of(fields, "type");
     const redisReply *id = field_of(fields, "container_id");
     const redisReply *ts = field_of(fields, "ts");
     char text[HAI_TIME_SIZE];
+    struct all *all = data;
     struct one *one;
 
     if (type == NULL || id == NULL || ts == NULL
         || strcmp(type->str, "request") != 0)
     {
-        return;
+        return true;
     }
 
     one = find(all, id->str);
@@ -109,6 +112,8 @@ static void look_at_event(struct all *all, const redisReply *fields) {
         hai_time_text(strtoll(ts->str, NULL, 10), text);
         tell(all, one, "last_used_at", json_string(text));
     }
+
+    return all->told < all->n;
 }
 
 /* --- streams --------------------------------------------------------------- */
@@ -116,55 +121,16 @@ static void look_at_event(struct all *all, const redisReply *fields) {
 /* The newest first, until everything is told.  *since: of the oldest entry
  * that was looked at, 0: there is none.  -1: Redis does not answer. */
 static int walk(struct hai_call *call, const char *stream, struct all *all,
-                void (*look)(struct all *, const redisReply *),
-                int64_t *since) {
-    char error[256] = "not a list", before[64] = "+";
-    size_t seen = 0, n = PAGE;
-
+                bool (*look)(void *, const redisReply *), int64_t *since) {
     for (size_t i = 0; i < all->n; i++) {
         all->item[i].told = false;
     }
     all->told = 0;
     *since = 0;
 
-    while (n == PAGE && seen < ENTRIES_MAX && all->told < all->n) {
-        redisReply *page =
-            hai_redis_command(call->writer->c, error, sizeof(error),
-                              "XREVRANGE hoody:{%s}:%s %s - COUNT %d",
-                              call->writer->server, stream, before, PAGE);
-
-        if (page == NULL || page->type != REDIS_REPLY_ARRAY) {
-            hai_log(HAI_LOG_ERROR, "%s: %s", stream, error);
-            freeReplyObject(page);
-            return -1;
-        }
-
-        n = page->elements;
-        seen += n;
-
-        for (size_t i = 0; i < n; i++) {
-            const redisReply *entry = page->element[i];
-
-            if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2
-                || entry->element[0]->type != REDIS_REPLY_STRING)
-            {
-                freeReplyObject(page);
-                return -1;
-            }
-
-            /* the id begins with Redis' milliseconds; "(": without this one */
-            *since = strtoll(entry->element[0]->str, NULL, 10);
-            snprintf(before, sizeof(before), "(%.60s", entry->element[0]->str);
-
-            if (entry->element[1]->type == REDIS_REPLY_ARRAY) {
-                look(all, entry->element[1]);
-            }
-        }
-
-        freeReplyObject(page);
-    }
-
-    return 0;
+    return all->n > 0
+               ? hai_stream_walk(call, stream, ENTRIES_MAX, look, all, since)
+               : 0;
 }
 
 static json_t *time_or_null(int64_t ms) {

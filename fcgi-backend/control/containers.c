@@ -1,4 +1,4 @@
-/* Containers: create, get, update, delete.  See handlers.h. */
+/* Containers: get, update, delete.  See handlers.h. */
 
 #include "auth.h"
 #include "handlers.h"
@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <hai_identity.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,8 +90,7 @@ int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
     return 0;
 }
 
-/* By its id: the name that it was given may be another one's by now. */
-static int show(struct hai_call *call, int status, const char *message) {
+int hai_show(struct hai_call *call, int status, const char *message) {
     struct hai_container_read read;
     char name[NAME_SIZE];
     json_t *object;
@@ -127,13 +125,12 @@ int hai_containers_get(struct hai_call *call) {
 
     hai_registry_read_free(&read);
 
-    return show(call, 200, "Container retrieved successfully");
+    return hai_show(call, 200, "Container retrieved successfully");
 }
 
 /* --- of a project ---------------------------------------------------------- */
 
-/* The project of the path; 404 where the caller may see nothing of it. */
-static int find_project(struct hai_call *call, enum hai_right right) {
+int hai_find_project(struct hai_call *call, enum hai_right right) {
     const char *id = call->segment[3];
 
     if (!hai_view_id_valid(id)) {
@@ -154,32 +151,14 @@ static int find_project(struct hai_call *call, enum hai_right right) {
 }
 
 int hai_containers_list_project(struct hai_call *call) {
-    if (find_project(call, HAI_RIGHT_READ) != 0) {
+    if (hai_find_project(call, HAI_RIGHT_READ) != 0) {
         return -1;
     }
 
     return hai_list_answer(call, call->project_id);
 }
 
-/* --- create ---------------------------------------------------------------- */
-
-static bool random_hex(char *text, size_t digits) {
-    unsigned char bytes[12];
-
-    if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
-        return false;
-    }
-
-    for (size_t i = 0; i < digits; i++) {
-        text[i] = "0123456789abcdef"[bytes[i / 2] >> (i % 2 * 4) & 15];
-    }
-    text[digits] = '\0';
-
-    return true;
-}
-
-/* A file that says what there is, for instance, is not written from here. */
-static int can_make(struct hai_call *call) {
+int hai_can_make(struct hai_call *call) {
     struct hai_runtime *rt = call->control->runtime;
 
     return rt == NULL || hai_runtime_makes(rt)
@@ -189,10 +168,8 @@ static int can_make(struct hai_call *call) {
                           hai_runtime_name(rt));
 }
 
-/* What the connector writes, nobody else does: it would be another one's
- * address until the next pass. */
-static int may_set(struct hai_call *call, const struct hai_container *c,
-                   const char *runtime) {
+int hai_may_set(struct hai_call *call, const struct hai_container *c,
+                const char *runtime) {
     const struct hai_runtime *rt = call->control->runtime;
 
     if (rt == NULL || strcmp(runtime, hai_runtime_name(rt)) != 0
@@ -207,122 +184,6 @@ static int may_set(struct hai_call *call, const struct hai_container *c,
                     : c->cgroup != NULL  ? "cgroup"
                     : c->mac != NULL     ? "mac"
                                          : "host_interface");
-}
-
-/* The registry knows it, and admits nobody yet.  *version: as it was made. */
-static int register_new(struct hai_call *call,
-                        struct hai_change_request *change, bool runtime,
-                        uint64_t *version) {
-    struct hai_container c = change->container;
-    struct hai_write_options how = {.now_ms = call->now_ms};
-    struct hai_write_result result;
-
-    c.name = change->name;
-    c.id = call->container_id;
-    c.project_id = call->project_id;
-    c.status = runtime ? "creating" : "running";
-    c.ai = runtime ? HAI_AI_OFF
-                   : (!change->has_ai || change->ai ? HAI_AI_ON : HAI_AI_OFF);
-
-    if (hai_registry_create(call->writer, &c, &how, &result) != HAI_WRITE_OK) {
-        return hai_fail_write(call, &result);
-    }
-
-    *version = result.version;
-
-    return 0;
-}
-
-/* The runtime has it; now the registry says what it is. */
-static int finish_create(struct hai_call *call,
-                         struct hai_change_request *change, uint64_t version) {
-    struct hai_runtime_spec spec = {
-        .name = change->name,
-        .id = call->container_id,
-        .image =
-            json_string_value(json_object_get(call->body, "container_image")),
-        .environment = json_object_get(call->body, "environment_vars"),
-        .autostart = json_is_true(json_object_get(call->body, "autostart")),
-        .ai = !change->has_ai || change->ai,
-    };
-    struct hai_write_options how = {.now_ms = call->now_ms};
-    struct hai_write_result result;
-    struct hai_runtime_error e;
-
-    if (hai_runtime_create(call->control->runtime, &spec, &e) != 0) {
-        struct hai_container failed = {.name = change->name,
-                                       .status = "failed"};
-
-        hai_registry_update(call->writer, &failed, &how, &result);
-        return hai_fail_runtime(call, &e);
-    }
-
-    return hai_sync_one(call->control->sync, call->writer, change->name,
-                        spec.ai ? HAI_AI_ON : HAI_AI_OFF, version, &result)
-                   == HAI_WRITE_OK
-               ? 0
-               : hai_fail_write(call, &result);
-}
-
-int hai_containers_create(struct hai_call *call) {
-    struct hai_control *control = call->control;
-    struct hai_change_request change;
-    uint64_t version = 0;
-    char random[13];
-    int rc;
-
-    if (find_project(call, HAI_RIGHT_WRITE) != 0 || can_make(call) != 0
-        || hai_wait_begin(call) != 0)
-    {
-        return -1;
-    }
-
-    if (hai_view_parse(call, true, &change) != 0) {
-        hai_change_request_free(&change);
-        return -1;
-    }
-
-    if (!random_hex(call->container_id, 24) || !random_hex(random + 2, 10)) {
-        hai_change_request_free(&change);
-        return hai_fail(call, 500, "no random bytes");
-    }
-
-    if (may_set(call, &change.container,
-                control->runtime != NULL ? hai_runtime_name(control->runtime)
-                                         : "")
-        != 0)
-    {
-        hai_change_request_free(&change);
-        return -1;
-    }
-
-    if (change.name == NULL) {
-        random[0] = 'c';
-        random[1] = '-';
-        change.name = random;
-    }
-
-    snprintf(call->container, sizeof(call->container), "%s", change.name);
-
-    if (!hai_lock_name(call, change.name)) {
-        hai_change_request_free(&change);
-        return hai_fail(call, 409, "The name is in use just now");
-    }
-
-    rc = register_new(call, &change, control->runtime != NULL, &version);
-    if (rc == 0 && control->runtime != NULL) {
-        rc = finish_create(call, &change, version);
-    }
-
-    hai_unlock(control->locks, change.name);
-
-    if (rc == 0) {
-        rc = show(call, 201, "Container created successfully");
-    }
-
-    hai_change_request_free(&change);
-
-    return rc;
 }
 
 /* --- update ---------------------------------------------------------------- */
@@ -390,7 +251,7 @@ static int update(struct hai_call *call, const char *name,
     int rc;
 
     if (if_match(call, &how.if_version) != 0
-        || may_set(call, &c, text_of(read, "runtime")) != 0)
+        || hai_may_set(call, &c, text_of(read, "runtime")) != 0)
     {
         return -1;
     }
@@ -426,9 +287,8 @@ static int update(struct hai_call *call, const char *name,
     return rc;
 }
 
-/* For the audit. */
-static void remember(struct hai_call *call, const char *name,
-                     const struct hai_container_read *read) {
+void hai_remember(struct hai_call *call, const char *name,
+                  const struct hai_container_read *read) {
     json_t *before = hai_view_container(call->control, name, read);
 
     json_decref(call->before);
@@ -461,7 +321,7 @@ static int end_ai(struct hai_call *call) {
         return -1;
     }
 
-    remember(call, name, &read);
+    hai_remember(call, name, &read);
 
     if (how.if_version == 0) {
         how.if_version = read.version;
@@ -494,7 +354,7 @@ static int update_once(struct hai_call *call) {
         return -1;
     }
 
-    remember(call, name, &read);
+    hai_remember(call, name, &read);
 
     rc = hai_view_parse(call, false, &change);
     if (rc == 0) {
@@ -516,7 +376,7 @@ int hai_containers_update(struct hai_call *call) {
         rc = update_once(call);
     } while (rc != 0 && hai_again(call, &tries));
 
-    return rc == 0 ? show(call, 200, "Container updated successfully") : -1;
+    return rc == 0 ? hai_show(call, 200, "Container updated successfully") : -1;
 }
 
 /* --- delete ---------------------------------------------------------------- */
@@ -599,9 +459,9 @@ static int delete_once(struct hai_call *call) {
         return -1;
     }
 
-    remember(call, name, &read);
+    hai_remember(call, name, &read);
 
-    rc = can_make(call);
+    rc = hai_can_make(call);
     if (rc == 0) {
         rc = delete_it(call, name, &read);
     }

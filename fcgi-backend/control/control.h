@@ -31,10 +31,12 @@ struct hai_control {
     struct hai_sync *sync;       /* NULL without a runtime */
     struct hai_audit_log *audit;
     struct hai_refused *refused;
-    struct hai_lock_table *locks; /* one change of a container at a time */
+    struct hai_lock_table *locks; /* one change of a container at a time; with
+                                     a runtime in all processes that serve it */
     struct hai_auth *auth;
     struct hai_fcgi_counters counters;
-    unsigned waiting_max; /* calls that wait for the runtime: not all threads */
+    unsigned waiting_max; /* calls that wait for the runtime: there are more
+                             threads */
     atomic_uint waiting;  /* such calls, see hai_wait_begin() */
     atomic_bool stopping;
 };

@@ -16,10 +16,12 @@ int hai_list_answer(struct hai_call *call, const char *project);
 
 /* containers.c */
 int hai_containers_list_project(struct hai_call *call);
-int hai_containers_create(struct hai_call *call);
 int hai_containers_get(struct hai_call *call);
 int hai_containers_update(struct hai_call *call);
 int hai_containers_delete(struct hai_call *call);
+
+/* create.c */
+int hai_containers_create(struct hai_call *call);
 
 /* operations.c */
 int hai_containers_operate(struct hai_call *call);
@@ -39,6 +41,16 @@ int hai_audit_list(struct hai_call *call);
 /* audit_ai.c */
 int hai_audit_ai(struct hai_call *call);
 
+/*
+ * stream.c: the entries of a stream, the newest first, until look() returns
+ * false or there are no more, or max of them, in pieces that take Redis little
+ * time each.  *oldest: when the last one was written, milliseconds since 1970.
+ * 0; or -1: Redis does not answer.
+ */
+int hai_stream_walk(struct hai_call *call, const char *stream, size_t max,
+                    bool (*look)(void *data, const redisReply *fields),
+                    void *data, int64_t *oldest);
+
 /* The containers with AI on that the caller may read, sorted by name; NULL:
  * answered. */
 json_t *hai_containers_with_ai(struct hai_call *call);
@@ -50,6 +62,28 @@ json_t *hai_containers_with_ai(struct hai_call *call);
  */
 int hai_find_container(struct hai_call *call, size_t n, enum hai_right right,
                        char *name, struct hai_container_read *read);
+
+/* The project of the path.  0; or -1: answered, with 404 where the caller may
+ * see nothing of it. */
+int hai_find_project(struct hai_call *call, enum hai_right right);
+
+/* Answers with the call's container, by its id: the name that it was given may
+ * be another one's by now. */
+int hai_show(struct hai_call *call, int status, const char *message);
+
+/* For the audit: what it is before the call changes it. */
+void hai_remember(struct hai_call *call, const char *name,
+                  const struct hai_container_read *read);
+
+/* Can containers be made and removed from here?  0; or -1: answered.  A file
+ * that says what there is, for instance, is not written. */
+int hai_can_make(struct hai_call *call);
+
+/* What the connector writes, nobody else does: it would be another one's
+ * address until the next pass.  runtime: the container's.  0; or -1: answered.
+ */
+int hai_may_set(struct hai_call *call, const struct hai_container *c,
+                const char *runtime);
 
 /* Waits for others to end, where it may; false: they have not. */
 bool hai_lock_name(struct hai_call *call, const char *name);

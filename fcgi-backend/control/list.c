@@ -437,20 +437,95 @@ static int compare_names(const void *a, const void *b) {
                   (*(redisReply *const *) b)->str);
 }
 
-/* All names of the host, those that are valid in front: *n.  NULL: answered. */
-static redisReply *read_names(struct hai_call *call, size_t *n) {
-    char error[256] = "not a set";
+/* With each change of the registry it is another one. */
+static int read_version(struct hai_call *call, char *version, size_t size) {
+    char error[256];
+    redisReply *reply =
+        hai_redis_command(call->writer->c, error, sizeof(error),
+                          "GET hoody:{%s}:index:version", call->writer->server);
+
+    if (reply == NULL) {
+        return fail_registry(call, error);
+    }
+
+    snprintf(version, size, "%s",
+             reply->type == REDIS_REPLY_STRING ? reply->str : "");
+    freeReplyObject(reply);
+
+    return 0;
+}
+
+/* Adds what the index has, "i<id> <name>" each.  In the order of ids, which
+ * stay, nobody is missed who is renamed meanwhile. */
+static int add_indexed(struct hai_call *call, redisReply *names) {
+    char error[256], after[HAI_NAME_MAX + ID_SIZE + 8] = "[i";
+    size_t skip = 1 + ID_SIZE, n;
+    redisReply *page;
+    int rc = 0;
+
+    do {
+        page = hai_redis_command(call->writer->c, error, sizeof(error),
+                                 "ZRANGE hoody:{%s}:index:owners %s (j BYLEX "
+                                 "LIMIT 0 %d",
+                                 call->writer->server, after, PIPELINE);
+        if (page == NULL || page->type != REDIS_REPLY_ARRAY) {
+            freeReplyObject(page);
+            return fail_registry(call, page == NULL ? error : "no index");
+        }
+
+        n = page->elements;
+        for (size_t i = 0; rc == 0 && i < n; i++) {
+            redisReply *one = page->element[i];
+
+            if (one->type != REDIS_REPLY_STRING || one->len <= skip
+                || one->len >= sizeof(after) - 1)
+            {
+                rc = fail_registry(call, "the index is broken");
+                break;
+            }
+
+            snprintf(after, sizeof(after), "(%s", one->str);
+            one->len -= skip;
+            memmove(one->str, one->str + skip, one->len + 1);
+        }
+
+        if (rc == 0 && hai_redis_members_add(names, page) != 0) {
+            rc = hai_fail_memory(call);
+        }
+        freeReplyObject(page);
+    } while (rc == 0 && n == PIPELINE);
+
+    hai_redis_members_unique(names);
+
+    return rc;
+}
+
+/* All names of the host, those that are valid in front: *n.  NULL: answered.
+ * *again: some may be of one that was renamed meanwhile. */
+static redisReply *read_names(struct hai_call *call, size_t *n, bool *again) {
+    char error[256], key[512], before[32], after[32];
     redisReply *names, *name;
 
-    names = hai_redis_command(call->writer->c, error, sizeof(error),
-                              "SMEMBERS hoody:{%s}:containers",
-                              call->writer->server);
+    snprintf(key, sizeof(key), "hoody:{%s}:containers", call->writer->server);
 
-    if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
-        freeReplyObject(names);
+    if (read_version(call, before, sizeof(before)) != 0) {
+        return NULL;
+    }
+
+    names = hai_redis_members(call->writer->c, key, error, sizeof(error));
+    if (names == NULL) {
         fail_registry(call, error);
         return NULL;
     }
+
+    /* it was read in pieces, between which one may have got another name */
+    if (read_version(call, after, sizeof(after)) != 0
+        || (strcmp(before, after) != 0 && add_indexed(call, names) != 0))
+    {
+        freeReplyObject(names);
+        return NULL;
+    }
+    *again = *again || strcmp(before, after) != 0;
 
     *n = 0;
     for (size_t i = 0; i < names->elements; i++) {
@@ -515,7 +590,7 @@ static int read_all(struct hai_call *call, const struct list_query *q,
     bool gone;
     int rc;
 
-    names = read_names(call, &n);
+    names = read_names(call, &n, again);
     if (names == NULL) {
         return -1;
     }
@@ -523,7 +598,7 @@ static int read_all(struct hai_call *call, const struct list_query *q,
     rc = read_round(call, q, list, names, n, &gone);
 
     for (unsigned i = 1; rc == 0 && gone && i < ROUNDS; i++) {
-        more = read_names(call, &n_more);
+        more = read_names(call, &n_more, again);
         if (more == NULL) {
             rc = -1;
             break;

@@ -15,6 +15,7 @@
 #include "lib/service.h"
 
 #include <curl/curl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,10 @@
 #include <unistd.h>
 
 #define NAME "hoody-ai-control"
-#define STOP_MS 30000 /* a runtime may be in the middle of something */
-#define SYNC_MS 15000 /* the same of a pass, which begins anew next time */
+#define RUN_FOLDER "/run/hoody-ai"
+#define FREE_THREADS 2 /* that never wait for the runtime */
+#define STOP_MS 30000  /* a runtime may be in the middle of something */
+#define SYNC_MS 15000  /* the same of a pass, which begins anew next time */
 
 /* From command line and file. */
 struct settings {
@@ -34,6 +37,7 @@ struct settings {
     const char *server;
     const char *tokens;
     const char *runtime;
+    const char *lock_file;
     const char *audit_log;
     const char *models;
     const char *user;
@@ -58,7 +62,7 @@ static int parse(struct settings *set, int argc, char **argv) {
     const struct hai_option options[] = {
         {"socket", HAI_OPT_STRING, &set->socket, "ADDRESS",
          "where nginx reaches it: an absolute path or host:port "
-         "(/run/hoody-ai/control.fcgi)",
+         "(" RUN_FOLDER "/control.fcgi)",
          0, 0, 0},
         {"socket-mode", HAI_OPT_STRING, &set->socket_mode, "MODE",
          "of the path, in octal (0660)", 0, 0, 0},
@@ -67,6 +71,10 @@ static int parse(struct settings *set, int argc, char **argv) {
         {"runtime", HAI_OPT_STRING, &set->runtime, "SPEC",
          "docker=SOCKET, incus=SOCKET or static=FILE; without it, create "
          "registers only",
+         0, 0, 0},
+        {"lock-file", HAI_OPT_STRING, &set->lock_file, "FILE",
+         "with a runtime: the same for all programs that serve it "
+         "(control.lock beside the socket)",
          0, 0, 0},
         {"tokens", HAI_OPT_STRING, &set->tokens, "FILE",
          "with the tokens that are valid; without it only root on the unix "
@@ -83,7 +91,9 @@ static int parse(struct settings *set, int argc, char **argv) {
         {"server", HAI_OPT_STRING, &set->server, "NAME",
          "as hoody_ai_server has it (the host's name)", 0, 0, 0},
         {"threads", HAI_OPT_NUMBER, &set->threads, "N",
-         "calls answered at a time (8)", 1, 64, 0},
+         "calls at a time that may wait for the runtime; two threads more "
+         "answer what waits for nobody (8)",
+         1, 64, 0},
         {"log-level", HAI_OPT_STRING, &set->log_level, "LEVEL",
          "error, warn, info or debug (info)", 0, 0, 0},
         {"user", HAI_OPT_STRING, &set->user, "NAME",
@@ -100,6 +110,32 @@ static int parse(struct settings *set, int argc, char **argv) {
     };
 
     return hai_options_parse(&program, argc, argv, NULL);
+}
+
+/* Calls that wait for a runtime are no more than --threads: others wait for
+ * nobody. */
+static unsigned threads_of(const struct settings *set) {
+    return (unsigned) set->threads + (set->runtime != NULL ? FREE_THREADS : 0);
+}
+
+/* Beside the socket, so that programs which are one another's spare find each
+ * other. */
+static int share_locks(struct hai_control *control, const struct settings *set,
+                       char *error, size_t size) {
+    const char *socket = hai_service_path(set->socket);
+    const char *slash = *socket == '/' ? strrchr(socket, '/') : NULL;
+    char path[PATH_MAX];
+
+    if (set->lock_file != NULL) {
+        return hai_locks_share(control->locks, set->lock_file, control->server,
+                               error, size);
+    }
+
+    snprintf(path, sizeof(path), "%.*s/control.lock",
+             slash != NULL ? (int) (slash - socket) : PATH_MAX,
+             slash != NULL ? socket : RUN_FOLDER);
+
+    return hai_locks_share(control->locks, path, control->server, error, size);
 }
 
 /* 0; or the exit status after a message. */
@@ -136,7 +172,7 @@ static int prepare(struct hai_control *control, const struct settings *set) {
     }
 
     /* a thread holds two names at most */
-    control->locks = hai_locks_new(2 * (unsigned) set->threads + 2);
+    control->locks = hai_locks_new(2 * threads_of(set) + 2);
     if (control->locks == NULL) {
         fprintf(stderr, NAME ": no memory\n");
         return 1;
@@ -147,6 +183,12 @@ static int prepare(struct hai_control *control, const struct settings *set) {
         if (control->runtime == NULL) {
             fprintf(stderr, NAME ": --runtime: %s\n", error);
             return 2;
+        }
+
+        /* two that do not know of each other would undo what they do */
+        if (share_locks(control, set, error, sizeof(error)) != 0) {
+            fprintf(stderr, NAME ": --lock-file: %s\n", error);
+            return 1;
         }
     }
 
@@ -196,7 +238,8 @@ static int run(struct hai_control *control, const struct settings *set,
         }
     }
 
-    server = hai_answer_start(control, fd, (unsigned) set->threads);
+    control->waiting_max = (unsigned) set->threads;
+    server = hai_answer_start(control, fd, threads_of(set));
     if (server == NULL) {
         return 1;
     }
@@ -232,7 +275,7 @@ static int run(struct hai_control *control, const struct settings *set,
 int main(int argc, char **argv) {
     static struct hai_control control;
     struct settings set = {
-        .socket = "/run/hoody-ai/control.fcgi",
+        .socket = RUN_FOLDER "/control.fcgi",
         .redis = HAI_REDIS_DEFAULT,
         .log_level = "info",
         .threads = 8,

@@ -85,29 +85,51 @@ int hai_models_list(struct hai_call *call) {
         json_pack("{s:s,s:o}", "updated_at", updated, "models", models));
 }
 
-static json_t *entry_of(const redisReply *entry) {
-    json_t *object = NULL;
+struct audit_query {
+    const struct hai_call *call;
+    const char *container; /* name or id; NULL: all */
+    size_t limit;
+    json_t *list;
+};
 
-    /* [id, [field, value]] */
-    if (entry->type == REDIS_REPLY_ARRAY && entry->elements == 2
-        && entry->element[1]->type == REDIS_REPLY_ARRAY
-        && entry->element[1]->elements == 2)
+static bool is(const json_t *entry, const char *member, const char *text) {
+    const char *value = json_string_value(json_object_get(entry, member));
+
+    return value != NULL && strcmp(value, text) == 0;
+}
+
+/* One of the audit: [field, value]. */
+static bool look_at_audit(void *data, const redisReply *fields) {
+    struct audit_query *q = data;
+    json_t *entry = NULL;
+
+    if (fields->elements == 2 && fields->element[1]->type == REDIS_REPLY_STRING)
     {
-        const redisReply *text = entry->element[1]->element[1];
-
-        object = json_loadb(text->str, text->len, 0, NULL);
+        entry = json_loadb(fields->element[1]->str, fields->element[1]->len, 0,
+                           NULL);
     }
 
-    return json_is_object(object) ? object : NULL;
+    if (json_is_object(entry)
+        && hai_auth_may(q->call, HAI_RIGHT_READ,
+                        json_string_value(json_object_get(entry, "project_id")))
+        && (q->container == NULL || is(entry, "container", q->container)
+            || is(entry, "container_id", q->container)))
+    {
+        json_array_append(q->list, entry);
+    }
+    json_decref(entry);
+
+    return json_array_size(q->list) < q->limit;
 }
 
 /* The newest first; of projects that the caller may read. */
 int hai_audit_list(struct hai_call *call) {
-    char error[256], *container, *text;
-    redisReply *entries;
+    struct audit_query q = {.call = call};
+    char *container, *text;
     long limit = 100;
+    int64_t oldest;
     bool bad = false;
-    json_t *list;
+    int rc;
 
     container = hai_call_query(call, "container", &bad);
     text = bad ? NULL : hai_call_query(call, "limit", &bad);
@@ -126,42 +148,23 @@ int hai_audit_list(struct hai_call *call) {
                         AUDIT_MAX);
     }
 
-    entries = hai_redis_command(call->writer->c, error, sizeof(error),
-                                "XREVRANGE hoody:{%s}:audit + - COUNT %d",
-                                call->writer->server,
-                                container != NULL ? 10 * AUDIT_MAX : AUDIT_MAX);
-    if (entries == NULL || entries->type != REDIS_REPLY_ARRAY) {
-        freeReplyObject(entries);
-        free(container);
+    q.container = container;
+    q.limit = (size_t) limit;
+    q.list = json_array();
+    rc = q.list != NULL
+             ? hai_stream_walk(call, "audit",
+                               container != NULL ? 10 * AUDIT_MAX : AUDIT_MAX,
+                               look_at_audit, &q, &oldest)
+             : -1;
+    free(container);
+
+    if (rc != 0) {
+        json_decref(q.list);
+        call->retry_after = 1;
         return hai_fail_code(call, 503, "REGISTRY_UNAVAILABLE", NULL,
                              "The audit cannot be read now");
     }
 
-    list = json_array();
-    for (size_t i = 0;
-         i < entries->elements && json_array_size(list) < (size_t) limit; i++)
-    {
-        json_t *entry = entry_of(entries->element[i]);
-        const char *project =
-            json_string_value(json_object_get(entry, "project_id"));
-        const char *name =
-            json_string_value(json_object_get(entry, "container"));
-        const char *id =
-            json_string_value(json_object_get(entry, "container_id"));
-
-        if (entry != NULL && hai_auth_may(call, HAI_RIGHT_READ, project)
-            && (container == NULL
-                || (name != NULL && strcmp(name, container) == 0)
-                || (id != NULL && strcmp(id, container) == 0)))
-        {
-            json_array_append(list, entry);
-        }
-        json_decref(entry);
-    }
-
-    freeReplyObject(entries);
-    free(container);
-
     return hai_ok(call, 200, "Audit retrieved successfully",
-                  json_pack("{s:o}", "entries", list));
+                  json_pack("{s:o}", "entries", q.list));
 }

@@ -161,6 +161,11 @@ int hai_runtime_snapshot_delete(struct hai_runtime *rt, const char *name,
     return CALL(snapshot_delete, name, id, snapshot, e);
 }
 
+int hai_runtime_settle(struct hai_runtime *rt, const char *name,
+                       struct hai_runtime_error *e) {
+    return CALL(settle, name, e);
+}
+
 int hai_runtime_wait(struct hai_runtime *rt, int timeout_ms,
                      const atomic_bool *stop, struct hai_runtime_error *e) {
     return CALL(wait, timeout_ms, stop, e);
@@ -177,6 +182,7 @@ void hai_instance_free(struct hai_instance *one) {
     free(one->hoody_id);
     free(one->project_id);
     free(one->tags);
+    free(one->aside_of);
     *one = (struct hai_instance){0};
 }
 

@@ -46,6 +46,7 @@ struct hai_instance {
     char *hoody_id;   /* label hoody.id: given by the API; "": none */
     char *project_id; /* label hoody.project; "": none */
     char *tags;       /* label hoody.tags */
+    char *aside_of;   /* NULL; or a restore of this one has put it aside */
     int ai;           /* label hoody.ai: 1, 0, or -1: not said */
     bool host_network;
 };
@@ -119,6 +120,10 @@ struct hai_runtime_ops {
     int (*snapshot_delete)(void *state, const char *name, const char *id,
                            const char *snapshot, struct hai_runtime_error *e);
 
+    /* What a restore has put aside, and was killed then: it gets its name
+     * back, unless the new one was started.  The name is locked. */
+    int (*settle)(void *state, const char *name, struct hai_runtime_error *e);
+
     /*
      * Waits for something to happen, at most timeout_ms, and until *stop.
      * 1: something has; 0: nothing; -1: the stream of events was lost, the
@@ -169,6 +174,8 @@ int hai_runtime_snapshot_restore(struct hai_runtime *rt, const char *name,
 int hai_runtime_snapshot_delete(struct hai_runtime *rt, const char *name,
                                 const char *id, const char *snapshot,
                                 struct hai_runtime_error *e);
+int hai_runtime_settle(struct hai_runtime *rt, const char *name,
+                       struct hai_runtime_error *e);
 int hai_runtime_wait(struct hai_runtime *rt, int timeout_ms,
                      const atomic_bool *stop, struct hai_runtime_error *e);
 

@@ -20,6 +20,7 @@
 
 #include "lib/text.h"
 
+#include <hai_identity.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,6 +339,18 @@ static json_t *own_labels(struct hai_docker *s, const json_t *inspected,
     return own;
 }
 
+/* The name of which this one is the rest of a restore; NULL: of none. */
+static int read_aside(struct hai_instance *one) {
+    size_t len = strlen(one->name), n = sizeof(ASIDE) - 1;
+
+    if (len > n && strcmp(one->name + len - n, ASIDE) == 0) {
+        one->aside_of = strndup(one->name, len - n);
+        return one->aside_of != NULL ? 0 : -1;
+    }
+
+    return 0;
+}
+
 static int read_instance(struct hai_docker *s, const json_t *inspected,
                          struct image *image, struct hai_instance *one,
                          struct hai_runtime_error *e) {
@@ -370,7 +383,7 @@ static int read_instance(struct hai_docker *s, const json_t *inspected,
 
     if (rc != 0 || one->name == NULL || one->id == NULL || one->image == NULL
         || one->cgroup == NULL || one->hoody_id == NULL
-        || one->project_id == NULL || one->tags == NULL)
+        || one->project_id == NULL || one->tags == NULL || read_aside(one) != 0)
     {
         hai_instance_free(one);
         return hai_runtime_fail(e, HAI_RUNTIME_MEMORY, "no memory");
@@ -384,6 +397,8 @@ static int dk_get(void *state, const char *name, struct hai_instance *one,
     struct image image = {0};
     json_t *inspected = NULL;
     int rc;
+
+    *one = (struct hai_instance){0};
 
     if (hai_docker_inspect(state, name, &inspected, e) != 0) {
         return -1;
@@ -454,17 +469,6 @@ static int look(struct hai_docker *s, const json_t *item, struct image *image,
     return rc;
 }
 
-static struct hai_instance *find(const struct hai_instances *all,
-                                 const char *name) {
-    for (size_t i = 0; i < all->n; i++) {
-        if (strcmp(all->item[i].name, name) == 0) {
-            return &all->item[i];
-        }
-    }
-
-    return NULL;
-}
-
 /* Has the new container of a restore been started?  Then the restore was only
  * not told to end the old one.  1, 0, or -1. */
 static int was_started(struct hai_docker *s, const char *name) {
@@ -485,61 +489,47 @@ static int was_started(struct hai_docker *s, const char *name) {
     return started;
 }
 
-/* One that a restore had put aside; name: the one it had.  It gets it back
- * unless somebody has it by now: true, then the text is its own. */
-static bool settle(struct hai_docker *s, struct hai_instances *all,
-                   struct hai_instance *aside, char *name) {
-    struct hai_instance *new = find(all, name);
-    struct hai_runtime_error ignored;
+static int dk_settle(void *state, const char *name,
+                     struct hai_runtime_error *e) {
+    struct hai_docker *s = state;
+    char aside[HAI_NAME_MAX + 32];
+    struct hai_instance old, new;
+    int started;
 
-    if (new != NULL) {
-        int started = is_restored(new->image) ? was_started(s, name) : -1;
+    snprintf(aside, sizeof(aside), "%.*s" ASIDE, HAI_NAME_MAX, name);
+
+    /* since the list was made the restore may have ended by itself */
+    if (dk_get(s, aside, &old, e) != 0) {
+        return -1;
+    }
+    hai_instance_free(&old);
+
+    if (dk_get(s, name, &new, e) == 0) {
+        started = is_restored(new.image) ? was_started(s, name) : -1;
+        hai_instance_free(&new);
 
         if (started == 1) {
-            hai_docker_on_container(s, "DELETE", aside->name, "?force=true",
-                                    CHANGE_MS, &ignored);
+            return hai_docker_on_container(s, "DELETE", aside, "?force=true",
+                                           CHANGE_MS, e);
         }
 
-        if (started != 0
-            || hai_docker_on_container(s, "DELETE", name, "?force=true&v=true",
-                                       CHANGE_MS, &ignored)
-                   != 0)
+        if (started != 0) {
+            return hai_runtime_fail(e, HAI_RUNTIME_CONFLICT,
+                                    "%s is another one by now", name);
+        }
+
+        if (hai_docker_on_container(s, "DELETE", name, "?force=true&v=true",
+                                    CHANGE_MS, e)
+            != 0)
         {
-            return false;
-        }
-    }
-
-    if (hai_docker_rename(s, aside->name, name, &ignored) != 0) {
-        return false;
-    }
-
-    free(aside->name);
-    aside->name = name;
-
-    if (new != NULL) {
-        hai_instance_free(new);
-        *new = all->item[--all->n];
-    }
-
-    return true;
-}
-
-/* What a restore was doing when this program was killed in the middle. */
-static void take_back(struct hai_docker *s, struct hai_instances *all) {
-    for (size_t i = 0; i < all->n; i++) {
-        const char *aside = all->item[i].name;
-        size_t len = strlen(aside), n = sizeof(ASIDE) - 1;
-        char *name;
-
-        if (len <= n || strcmp(aside + len - n, ASIDE) != 0) {
-            continue;
+            return -1;
         }
 
-        name = strndup(aside, len - n);
-        if (name != NULL && !settle(s, all, &all->item[i], name)) {
-            free(name);
-        }
+    } else if (e->kind != HAI_RUNTIME_NOT_FOUND) {
+        return -1;
     }
+
+    return hai_docker_rename(s, aside, name, e);
 }
 
 static int dk_list(void *state, struct hai_instances *all,
@@ -576,11 +566,6 @@ static int dk_list(void *state, struct hai_instances *all,
 
     json_decref(list);
     image_free(&image);
-
-    if (rc == 0 && atomic_load(&((struct hai_docker *) state)->restoring) == 0)
-    {
-        take_back(state, all);
-    }
 
     if (rc != 0) {
         hai_instances_free(all);
@@ -751,5 +736,6 @@ const struct hai_runtime_ops hai_runtime_docker = {
     .snapshot_create = hai_docker_snapshot_create,
     .snapshot_restore = hai_docker_snapshot_restore,
     .snapshot_delete = hai_docker_snapshot_delete,
+    .settle = dk_settle,
     .wait = hai_docker_wait,
 };

@@ -9,7 +9,6 @@
 #include "runtime.h"
 
 #include <curl/curl.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #define API "/v1.41"
@@ -30,8 +29,6 @@ struct hai_docker {
     bool begun; /* its head has come */
     bool told;  /* and that was said */
     bool happened;
-
-    atomic_uint restoring; /* calls that are in the middle of it */
 };
 
 /* Asks the runtime; a status of 2xx and 304 ("it is so already") is right.

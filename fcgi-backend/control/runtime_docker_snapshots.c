@@ -273,7 +273,6 @@ static int replace(struct hai_docker *s, const char *name, const json_t *body,
     int rc;
 
     snprintf(aside, sizeof(aside), "%.*s" ASIDE, HAI_NAME_MAX, name);
-    atomic_fetch_add(&s->restoring, 1);
 
     rc = hai_docker_on_container(s, "POST", name, "/stop?t=10", CHANGE_MS, e);
     if (rc == 0) {
@@ -292,8 +291,6 @@ static int replace(struct hai_docker *s, const char *name, const json_t *body,
                                     &ignored);
         }
     }
-
-    atomic_fetch_sub(&s->restoring, 1);
 
     return rc;
 }

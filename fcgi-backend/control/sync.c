@@ -26,7 +26,9 @@
 #define PASS_MS 30000 /* between passes when nothing happens */
 #define GATHER_MS 50  /* events that come together */
 #define RETRY_MS 1000 /* after a failure */
-#define CREATING_MS 60000
+#define BUSY_MS 2000 /* after a pass that left something to who had it locked */
+#define CREATING_MS 60000 /* at most, for one of whom nothing is known */
+#define FIELDS 5          /* in "more" of what fill() makes */
 #define PIPELINE 500
 #define WARN_EVERY 60 /* seconds, of one and the same */
 
@@ -34,6 +36,7 @@ struct hai_sync {
     struct hai_control *control;
     pthread_t thread;
     atomic_bool wake; /* end the wait: to stop, or for a pass */
+    bool busy;        /* this pass has found names locked */
     _Atomic int64_t last;
     redisContext *c;
     struct hai_registry_writer writer;
@@ -122,16 +125,13 @@ static int read_hashes(struct hai_sync *s, redisReply **names, size_t n,
 
 static int registry_read(struct hai_sync *s, struct registry *r) {
     redisReply *names;
-    char error[256];
+    char error[256], key[512];
     int rc = 0;
 
-    names =
-        hai_redis_command(s->c, error, sizeof(error),
-                          "SMEMBERS hoody:{%s}:containers", s->control->server);
-    if (names == NULL || names->type != REDIS_REPLY_ARRAY) {
-        hai_log(HAI_LOG_ERROR, "registry: %s",
-                names == NULL ? error : "not a set");
-        freeReplyObject(names);
+    snprintf(key, sizeof(key), "hoody:{%s}:containers", s->control->server);
+    names = hai_redis_members(s->c, key, error, sizeof(error));
+    if (names == NULL) {
+        hai_log(HAI_LOG_ERROR, "registry: %s", error);
         return -1;
     }
 
@@ -199,13 +199,16 @@ static void fill(struct hai_sync *s, const struct hai_instance *i,
         .mac = i->host_network ? "" : i->mac,
         .host_interface = running && !i->host_network ? i->host_interface : "",
         .more = more,
-        .n_more = 3,
+        .n_more = FIELDS,
     };
 
     more[0] = (struct hai_container_field){"runtime", runtime, strlen(runtime)};
     more[1] = (struct hai_container_field){"runtime_id", i->id, strlen(i->id)};
     more[2] = (struct hai_container_field){"container_image", i->image,
                                            strlen(i->image)};
+    /* nobody makes it any more */
+    more[3] = (struct hai_container_field){HAI_SYNC_AI_WANTED, "", 0};
+    more[4] = (struct hai_container_field){HAI_SYNC_MAKER, "", 0};
 }
 
 static bool same(const struct hai_container_read *read, const char *field,
@@ -248,7 +251,7 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
                                   const char *name, enum hai_container_ai ai,
                                   uint64_t version,
                                   struct hai_write_result *result) {
-    struct hai_container_field more[4];
+    struct hai_container_field more[FIELDS];
     struct hai_runtime_error e;
     struct hai_container c;
     struct hai_instance i;
@@ -268,8 +271,6 @@ enum hai_write_error hai_sync_one(struct hai_sync *sync,
 
     if (write_it(w, &c, false, version, result) == HAI_WRITE_CONFLICT) {
         c.ai = HAI_AI_KEEP;
-        more[c.n_more++] =
-            (struct hai_container_field){HAI_SYNC_AI_WANTED, "", 0};
         write_it(w, &c, false, 0, result);
     }
 
@@ -299,22 +300,36 @@ static bool ours(const struct hai_sync *s, const struct known *k) {
     return same(&k->read, "runtime", hai_runtime_name(s->control->runtime));
 }
 
+/*
+ * Is somebody making it, or may be?  Who shares our locks is not: this is
+ * asked for what acts under the lock of the name.  Of another one nobody
+ * knows until they have had the time for it.
+ */
+static bool being_made(const struct hai_sync *s, const struct known *k) {
+    const char *maker = text_of(&k->read, HAI_SYNC_MAKER);
+    int64_t since = strtoll(text_of(&k->read, "updated_at"), NULL, 10);
+
+    return same(&k->read, "status", "creating")
+           && (*maker == '\0'
+               || strcmp(maker, hai_locks_mark(s->control->locks)) != 0)
+           && wall_ms() - since < CREATING_MS;
+}
+
 /* Entries that nothing stands behind any more. */
 static int drop_gone(struct hai_sync *s, struct known *k) {
     const char *status = text_of(&k->read, "status");
     struct hai_write_options how = {.now_ms = wall_ms(),
                                     .if_version = k->read.version};
-    struct hai_container failed = {
-        .name = k->name, .status = "failed", .ai = HAI_AI_OFF};
+    const struct hai_container_field more[] = {{HAI_SYNC_AI_WANTED, "", 0},
+                                               {HAI_SYNC_MAKER, "", 0}};
+    struct hai_container failed = {.name = k->name,
+                                   .status = "failed",
+                                   .ai = HAI_AI_OFF,
+                                   .more = more,
+                                   .n_more = 2};
     struct hai_write_result result;
 
     if (strcmp(status, "creating") == 0) {
-        int64_t since = strtoll(text_of(&k->read, "updated_at"), NULL, 10);
-
-        if (how.now_ms - since < CREATING_MS) {
-            return 0;
-        }
-
         if (hai_registry_update(&s->writer, &failed, &how, &result)
             == HAI_WRITE_OK) {
             say(s, "container.failed", k->name, text_of(&k->read, "id"), false,
@@ -368,7 +383,7 @@ static bool is_still(struct hai_sync *s, const struct known *k) {
  * one may have by now. */
 static int take_away(struct hai_sync *s, struct known *k,
                      const struct hai_instance *i) {
-    struct hai_container_field more[3];
+    struct hai_container_field more[FIELDS];
     struct hai_write_options how = {.now_ms = wall_ms(),
                                     .if_version = k->read.version};
     struct hai_container now, c = {.name = k->name};
@@ -430,7 +445,7 @@ static bool changed(const struct known *k, const struct hai_container *c) {
 
 static int give(struct hai_sync *s, struct known *k,
                 const struct hai_instance *i) {
-    struct hai_container_field more[3];
+    struct hai_container_field more[FIELDS];
     struct hai_write_result result;
     struct hai_container c;
 
@@ -465,7 +480,7 @@ static bool random_id(char id[25]) {
 }
 
 static int create(struct hai_sync *s, const struct hai_instance *i) {
-    struct hai_container_field more[3];
+    struct hai_container_field more[FIELDS];
     struct hai_write_result result;
     struct hai_container c;
     char id[25];
@@ -516,6 +531,7 @@ static int under_lock(struct hai_sync *s, const char *name,
     int rc;
 
     if (!hai_lock(s->control->locks, name, 0)) {
+        s->busy = true;
         return 0;
     }
 
@@ -585,6 +601,7 @@ static int follow(struct hai_sync *s, struct known *k,
     struct hai_write_result result;
 
     if (!hai_lock(s->control->locks, i->name, 0)) {
+        s->busy = true;
         return 0;
     }
 
@@ -615,6 +632,11 @@ static int apply(struct hai_sync *s, struct registry *r,
         struct known *k = &r->item[i];
         const struct hai_instance *one = instance_find(all, k->name);
         bool creating = same(&k->read, "status", "creating");
+
+        if (being_made(s, k)) {
+            s->busy = true;
+            continue;
+        }
 
         if (one != NULL && !is_it(s, k, one)) {
             /* of the same name only: nothing of it is the entry's */
@@ -649,7 +671,7 @@ static int apply(struct hai_sync *s, struct registry *r,
 
         if (k != NULL
             && (!is_it(s, k, &all->item[i])
-                || same(&k->read, "status", "deleting")))
+                || same(&k->read, "status", "deleting") || being_made(s, k)))
         {
             continue;
         }
@@ -696,11 +718,61 @@ static int connect_redis(struct hai_sync *s) {
     return 0;
 }
 
-static int pass(struct hai_sync *s) {
+/* Ends what a killed restore has left behind.  How many there were. */
+static size_t settle(struct hai_sync *s, const struct hai_instances *all) {
+    struct hai_lock_table *locks = s->control->locks;
     struct hai_runtime_error e;
+    size_t n = 0;
+
+    for (size_t i = 0; i < all->n; i++) {
+        const char *name = all->item[i].aside_of;
+
+        if (name == NULL || !hai_name_valid(name, strlen(name))) {
+            continue;
+        }
+
+        /* who restores it has it locked */
+        if (!hai_lock(locks, name, 0)) {
+            s->busy = true;
+            continue;
+        }
+
+        if (hai_runtime_settle(s->control->runtime, name, &e) == 0
+            || e.kind == HAI_RUNTIME_NOT_FOUND)
+        {
+            n++;
+        } else {
+            hai_log(HAI_LOG_WARN, "runtime: %s: a restore has been left: %s",
+                    name, e.text);
+        }
+        hai_unlock(locks, name);
+    }
+
+    return n;
+}
+
+static int list_instances(struct hai_sync *s, struct hai_instances *all) {
+    struct hai_runtime_error e;
+    int rc = hai_runtime_list(s->control->runtime, all, &e);
+
+    if (rc == 0 && settle(s, all) > 0) {
+        hai_instances_free(all);
+        rc = hai_runtime_list(s->control->runtime, all, &e);
+    }
+
+    if (rc != 0) {
+        hai_log(HAI_LOG_WARN, "runtime: %s", e.text);
+    }
+
+    return rc;
+}
+
+static int pass(struct hai_sync *s) {
     struct hai_instances all = {0};
     struct registry r = {0};
     int rc = -1;
+
+    s->busy = false;
 
     if (connect_redis(s) != 0) {
         return -1;
@@ -708,18 +780,14 @@ static int pass(struct hai_sync *s) {
 
     /* the registry first: an instance that is made meanwhile is in the list,
      * and one that goes is dealt with in the next pass */
-    if (registry_read(s, &r) == 0) {
-        if (hai_runtime_list(s->control->runtime, &all, &e) != 0) {
-            hai_log(HAI_LOG_WARN, "runtime: %s", e.text);
-        } else {
-            if (r.n > 0) {
-                qsort(r.item, r.n, sizeof(*r.item), by_name);
-            }
-            if (all.n > 0) {
-                qsort(all.item, all.n, sizeof(*all.item), by_instance_name);
-            }
-            rc = apply(s, &r, &all);
+    if (registry_read(s, &r) == 0 && list_instances(s, &all) == 0) {
+        if (r.n > 0) {
+            qsort(r.item, r.n, sizeof(*r.item), by_name);
         }
+        if (all.n > 0) {
+            qsort(all.item, all.n, sizeof(*all.item), by_instance_name);
+        }
+        rc = apply(s, &r, &all);
     }
 
     if (rc == 0) {
@@ -762,7 +830,8 @@ static void *run(void *data) {
             continue;
         }
 
-        rc = hai_runtime_wait(s->control->runtime, PASS_MS, &s->wake, &e);
+        rc = hai_runtime_wait(s->control->runtime, s->busy ? BUSY_MS : PASS_MS,
+                              &s->wake, &e);
 
         if (rc < 0) {
             hai_log(HAI_LOG_WARN, "runtime: %s", e.text);

@@ -20,9 +20,11 @@ bool hai_sync_stop(struct hai_sync *sync, int timeout_ms);
 /* Do it all again now (SIGHUP). */
 void hai_sync_wake(struct hai_sync *sync);
 
-/* A field of one that is being made: its AI was switched off meanwhile, which
- * changes nothing else, and so the version. */
+/* Fields of one that is being made: its AI was switched off meanwhile, which
+ * changes nothing else, and so the version; and hai_locks_mark() of who makes
+ * it. */
 #define HAI_SYNC_AI_WANTED "ai_wanted"
+#define HAI_SYNC_MAKER "maker"
 
 /*
  * One container that was just made or acted upon: what the runtime says of

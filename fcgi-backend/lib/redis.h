@@ -99,6 +99,20 @@ redisReply *hai_redis_command(redisContext *c, char *error, size_t size,
                               const char *format, ...);
 
 /*
+ * The members of a set, as SMEMBERS has them, in pieces: no command takes Redis
+ * so long that others wait for it.  What comes or goes meanwhile may be there
+ * or not, all others are.  NULL with a message in error ("WRONGTYPE ...": it is
+ * no set).  freeReplyObject().
+ */
+redisReply *hai_redis_members(redisContext *c, const char *key, char *error,
+                              size_t size);
+
+/* Moves texts to those of all; 0, or -1: no memory, or no texts.  Then sorts
+ * them, with each one once. */
+int hai_redis_members_add(redisReply *all, redisReply *more);
+void hai_redis_members_unique(redisReply *all);
+
+/*
  * Turns the connection into a change feed of keys with these prefixes
  * (CLIENT TRACKING ... BCAST redirected to itself, then SUBSCRIBE).  0 or -1.
  */

@@ -174,20 +174,30 @@ static redisReply *read_set(struct reader *r, const char *rest, unsigned flag,
                             size_t *n, bool *wrong) {
     char *key = hai_registry_key(r->server, rest);
     redisReply *reply = NULL;
+    char error[256];
     size_t i;
 
     if (key == NULL) {
         say(r, "no memory");
         return NULL;
     }
-    reply = redisCommand(r->redis, "SMEMBERS %s", key);
+    reply = hai_redis_members(r->redis, key, error, sizeof(error));
+    if (reply == NULL && strncmp(error, "NOPERM", 6) == 0) {
+        /* a gateway's user of an older version may do this only */
+        reply = redisCommand(r->redis, "SMEMBERS %s", key);
+        snprintf(error, sizeof(error), "%s", r->redis->errstr);
+    } else if (reply == NULL && strncmp(error, "WRONGTYPE", 9) == 0) {
+        free(key);
+        *wrong = true; /* an empty set to the gateway */
+        return calloc(1, sizeof(*reply));
+    }
     free(key);
     if (reply == NULL) {
-        say(r, r->redis->errstr);
+        say(r, error);
         return NULL;
     }
     if (is_wrong_type(reply)) {
-        *wrong = true; /* an empty set to the gateway */
+        *wrong = true;
         return reply;
     }
     if (reply->type != REDIS_REPLY_ARRAY) {

@@ -264,7 +264,22 @@ for my $query ('after=', 'after=&sort_by=name', 'after=x&sort_by=id',
     my $cost = (cpu() - $before) / 10;
 
     diag(sprintf 'a page of 20 costs hoody-ai-control %.0f ms of CPU', $cost);
-    cmp_ok($cost, '<', 50 * $n / 10000, 'a page of 20 does not cost much');
+    cmp_ok($cost, '<', 80 * $n / 10000, 'a page of 20 does not cost much');
+
+    # nor does Redis do anything for so long that others wait; on the average,
+    # for what is counted is how long it took on a busy machine
+    $s->cmd('CONFIG', 'RESETSTAT');
+    page($_) for 'limit=20', 'limit=20&ai=true', 'sort_by=id&limit=500&after=';
+    $c->call('GET', $_) for '/audit/ai', '/audit?container=none&limit=1000';
+
+    my %took = $s->cmd('INFO', 'commandstats')
+        =~ /^cmdstat_(\S+?):.*usec_per_call=([\d.]+)/mg;
+
+    ok($took{sscan} && $took{hmget} && $took{xrevrange}, 'it has read all');
+    is($took{smembers}, undef, 'no set in one piece');
+    is(join(' ', map { "$_ $took{$_}" } grep { $took{$_} > 1000
+        && !/^(?:config|info)/ } sort keys %took), '',
+        'no command takes Redis a millisecond');
 
     my $program = $s->program('hoody-ai');
     my $began = time;

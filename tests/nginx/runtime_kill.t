@@ -1,12 +1,12 @@
 #!/usr/bin/perl
 
-# hoody-ai-control is killed in the midst of what it has podman do, and started
-# again: what it was doing is done or undone, nobody has AI who was not given
-# it, and no container of podman's is left that nobody lists.
+# hoody-ai-control is killed in the midst of what it has the runtime do, and
+# started again: what it was doing is done or undone, nobody has AI who was not
+# given it, and no container is left that nobody lists.
 #
 # A part of the calls; with HAI_KILL_ALL=1 before each of them, minutes long.
 #
-# asan: no, most of it is podman
+# asan: no, most of it is the runtime
 
 use strict;
 use warnings;
@@ -18,35 +18,43 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Control;
+use HoodyAI::Incus;
 use HoodyAI::Kill;
 use HoodyAI::Net;
 use HoodyAI::Podman;
 use HoodyAI::Registry;
 use HoodyAI::System qw(wait_for);
 
-HoodyAI::Net->enter('hoody-ai-control is killed', qw(podman runc nsenter cc),
+use constant FEW => 2; # times each, with Incus, which takes a second for most
+
+# runtime_kill_incus.t has the same with Incus
+my $incus = $0 =~ /incus/;
+my $what = 'hoody-ai-control is killed with ' . ($incus ? 'Incus' : 'podman');
+
+HoodyAI::Net->enter($what, $incus ? () : qw(podman runc), qw(nsenter cc),
     { pids => 1 });
 
 if (my $why = HoodyAI::Kill->why_not) {
-    diag("NOT TESTED: hoody-ai-control is killed: $why");
+    diag("NOT TESTED: $what: $why");
     plan skip_all => $why;
 }
 
 my $s = HoodyAI::System->new;
-my $podman = HoodyAI::Podman->new($s, 'hoody-ai-control is killed');
+my $runtime = ($incus ? 'HoodyAI::Incus' : 'HoodyAI::Podman')->new($s, $what);
 my $r = HoodyAI::Registry->new($s);
 my $all = $ENV{HAI_KILL_ALL};
+my $image = $incus ? 'agent' : 'localhost/agent:1';
 my $project = 'a' x 24;
 my $false = JSON::PP::false;
 
-$podman->run(qw(network create --internal --subnet 10.97.0.0/24 --gateway
-    10.97.0.1 gwt));
+$runtime->run(qw(network create --internal --subnet 10.97.0.0/24 --gateway
+    10.97.0.1 gwt)) if !$incus;
 $s->redis;
 $s->provider;
 
-my $socket = $podman->service;
-my $c = HoodyAI::Control->new($s,
-    args => ['--threads', 1, '--runtime', "docker=$socket,network=gwt"]);
+my $c = HoodyAI::Control->new($s, args => ['--threads', 1, '--runtime', $incus
+    ? 'incus=' . $runtime->socket : 'docker=' . $runtime->service
+        . ',network=gwt']);
 
 $s->nginx(level => 'info', http => sub { $s->default_http . $c->server });
 is($c->call('GET', '/containers')->{status}, 200, 'it works');
@@ -60,17 +68,21 @@ sub find {
 
 sub get { $c->call('GET', "/containers/$_[0]")->{json}{data} }
 
-# podman's containers: name => [state, id of the label]
+# what the runtime has: name => [state, id that the API has given]
 sub instances {
-    return map { $_->{Names}[0] => [$_->{State}, $_->{Labels}{'hoody.id'}] }
-        @{ decode_json($podman->run(qw(ps -a --format json))) };
+    my $list = decode_json($runtime->run($incus ? qw(list -f json)
+        : qw(ps -a --format json)));
+
+    return map { $incus
+        ? ($_->{name} => [lc $_->{status}, $_->{config}{'user.hoody.id'}])
+        : ($_->{Names}[0] => [$_->{State}, $_->{Labels}{'hoody.id'}]) } @$list;
 }
 
-# AI off, which podman's label does not say: it was made with AI
+# AI off, which the runtime's label does not say: it was made with AI
 sub made {
     my ($name) = @_;
     my $answer = $c->call('POST', "/projects/$project/containers", json => {
-        name => $name, container_image => 'localhost/agent:1',
+        name => $name, container_image => $image,
         comment => 'old' });
 
     $answer->{status} == 201 or die "$name: $answer->{body}\n";
@@ -121,7 +133,9 @@ sub killed_everywhere {
     @points = grep { $_->[0] eq 'sendto' || $_->[0] eq 'recvfrom' } @points
         if !$all;
     @points = @points[grep { $_ % $sub{every} == 0 } 0 .. $#points]
-        if !$all && $sub{every};
+        if !$all && !$incus && $sub{every};
+    @points = @points[map { ($_ + 0.5) * @points / FEW } 0 .. FEW - 1]
+        if !$all && $incus;
 
     for my $point (@points) {
         my $it = $sub{before}->(++$n);
@@ -176,11 +190,11 @@ sub stands {
 
 
 killed_everywhere('create', every => 6,
-    good => qr/^(?:before|after|creating|without AI|stopped)\z/,
+    good => qr/^(?:before|after|failed|without AI|stopped)\z/,
     before => sub { { name => "create-$_[0]" } },
     do => sub {
         $c->call('POST', "/projects/$project/containers", json => {
-            name => $_[0]{name}, container_image => 'localhost/agent:1' });
+            name => $_[0]{name}, container_image => $image });
     },
     after => sub {
         my ($it) = @_;
@@ -190,7 +204,7 @@ killed_everywhere('create', every => 6,
         return $there{$it->{name}} ? 'an orphan' : 'before' if !$object;
         return $object->{status} . ($there{$it->{name}} ? ' and there' : '')
             . ($object->{ai} ? ' with AI' : '')
-            if $object->{status} eq 'creating';
+            if $object->{status} =~ /^(?:creating|failed)\z/;
         return 'not its instance' if !stands($object, %there);
 
         return $object->{ai} ? 'after' : 'without AI'
@@ -201,12 +215,15 @@ killed_everywhere('create', every => 6,
         my ($it, $state) = @_;
         my $post = sub { $c->call('POST', "/projects/$project/containers",
             json => { name => $it->{name},
-                container_image => 'localhost/agent:1' })->{status} };
+                container_image => $image })->{status} };
         my $status = $post->();
 
-        return '' if $status == ($state eq 'before' ? 201 : 409)
-            && $state ne 'creating';
-        return "POST $status" if $status != 409;
+        # where the runtime has nothing of it, it is made now
+        return '' if $state =~ /^(?:before|failed)\z/ && $status == 201;
+
+        # the runtime may have ended it only just now
+        return "POST $status" if $status != 409 || $state eq 'before'
+            || find($it->{name})->{status} eq 'failed';
 
         # it can be had anew
         clean($it);
@@ -218,7 +235,14 @@ killed_everywhere('create', every => 6,
 
 killed_everywhere('rename',
     good => qr/^(?:before|after|only the name)\z/,
-    before => sub { made("rename-$_[0]") },
+    before => sub {
+        my $it = made("rename-$_[0]");
+
+        # Incus renames what does not run
+        $c->call('POST', "/containers/$it->{id}/force-stop") if $incus;
+
+        return $it;
+    },
     do => sub {
         $c->call('PATCH', "/containers/$_[0]{id}", json => {
             name => "$_[0]{name}-new", comment => 'new' });
@@ -333,9 +357,10 @@ killed_everywhere('restore', every => 6,
     clean => \&clean);
 
 is(join(' ', instances()), '', 'nothing is left');
-is($podman->run(qw(images -q --filter label=hoody.snapshot.of)), '',
-    'nor an image');
+is($runtime->run(qw(images -q --filter label=hoody.snapshot.of)), '',
+    'nor an image') if !$incus;
 $c->contract_ok;
-$podman->stop_service;
+$runtime->stop_service if !$incus;
 is($c->stop, 0, 'it ends');
+$runtime->end if $incus;
 $s->finish;

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -76,6 +77,55 @@ static void test_locks(void **state) {
     hai_unlock(locks, "two");
     assert_true(hai_lock(locks, "three", 0));
     hai_locks_free(locks);
+}
+
+/* Of two processes: the file is opened twice. */
+static void test_locks_shared(void **state) {
+    char path[] = "/tmp/hai-locks.XXXXXX", error[256];
+    struct hai_lock_table *a = hai_locks_new(4), *b = hai_locks_new(4);
+    struct hai_lock_table *c = hai_locks_new(4);
+    int fd = mkstemp(path);
+
+    (void) state;
+    assert_true(fd >= 0 && a != NULL && b != NULL && c != NULL);
+    assert_string_equal(hai_locks_mark(a), "");
+    assert_int_equal(hai_locks_share(a, path, "s1", error, sizeof(error)), 0);
+    assert_int_equal(hai_locks_share(b, path, "s1", error, sizeof(error)), 0);
+    assert_int_equal(hai_locks_share(c, path, "s2", error, sizeof(error)), 0);
+    assert_string_equal(hai_locks_mark(a), hai_locks_mark(b));
+    assert_true(strlen(hai_locks_mark(a)) > 36);
+
+    assert_true(hai_lock(a, "one", 0));
+    assert_false(hai_lock(b, "one", 0));
+    assert_false(hai_lock(b, "one", 30));
+    assert_true(hai_lock(b, "two", 0));
+    assert_false(hai_lock(a, "two", 0));
+    /* the same name of another server */
+    assert_true(hai_lock(c, "one", 0));
+
+    /* one that was not had is not let go */
+    hai_unlock(a, "one");
+    assert_true(hai_lock(b, "one", 0));
+    assert_false(hai_lock(a, "one", 0));
+
+    /* nor does a process hold anything that has ended */
+    hai_locks_free(b);
+    assert_true(hai_lock(a, "one", 0));
+    assert_true(hai_lock(a, "two", 0));
+
+    hai_locks_free(a);
+    hai_locks_free(c);
+    close(fd);
+
+    /* what others can open is not taken */
+    a = hai_locks_new(1);
+    assert_int_equal(chmod(path, 0666), 0);
+    assert_int_equal(hai_locks_share(a, path, "s1", error, sizeof(error)), -1);
+    hai_locks_free(a);
+    assert_int_equal(unlink(path), 0);
+    a = hai_locks_new(1);
+    assert_int_equal(hai_locks_share(a, "/nowhere/x", "s", error, 256), -1);
+    hai_locks_free(a);
 }
 
 /* --- a stream of events ---------------------------------------------------- */
@@ -334,10 +384,10 @@ static void test_words(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_locks),         cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_bad_websocket), cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_bad_bodies),    cmocka_unit_test(test_words),
-        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_locks),     cmocka_unit_test(test_locks_shared),
+        cmocka_unit_test(test_websocket), cmocka_unit_test(test_bad_websocket),
+        cmocka_unit_test(test_parse),     cmocka_unit_test(test_bad_bodies),
+        cmocka_unit_test(test_words),     cmocka_unit_test(test_messages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

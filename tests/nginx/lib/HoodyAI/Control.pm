@@ -70,14 +70,20 @@ sub command {
 
 sub start {
     my ($self, %option) = @_;
+    my $was = $self->ready;
 
     $self->{s}->spawn($self->{name}, $self->command);
 
     return if exists $option{wait} && !$option{wait};
 
-    wait_for { -S $self->{fcgi} && $self->log =~ /ready/ }
+    # the log goes on
+    wait_for { $self->ready > $was }
         or die "hoody-ai-control does not start:\n" . $self->log;
 }
+
+
+# How often it was.
+sub ready { scalar(() = $_[0]->log =~ /: ready$/mg) }
 
 
 sub stop { $_[0]{s}->stop($_[0]{name}, @_[1 .. $#_]) }

@@ -9,8 +9,8 @@ use warnings;
 
 use parent -norequire, 'HoodyAI::Podman';
 
+use File::Temp qw(tempdir);
 use Test::More;
-use Time::HiRes qw(time);
 
 use HoodyAI::Podman;
 use HoodyAI::System qw(wait_for);
@@ -20,11 +20,10 @@ sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $store = "/run/hai-docker-$$-" . int time;
+    my $store = tempdir('hai-docker-XXXXXX', DIR => '/run');
     my $self = bless { s => $s, store => $store, log => "$w/docker.log",
         owner => $$, process => 'dockerd' }, $class;
 
-    mkdir $store;
     $self->{command} = ['docker', '--host', "unix://$store/api.sock"];
 
     return $self->give_up($what, 'there is no dockerd here')

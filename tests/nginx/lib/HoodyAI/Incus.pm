@@ -15,8 +15,8 @@ package HoodyAI::Incus;
 use strict;
 use warnings;
 
+use File::Temp qw(tempdir);
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 use HoodyAI::System qw(slurp spew wait_for);
 
@@ -25,11 +25,10 @@ sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $dir = "/run/hai-incus-$$-" . int time;
+    my $dir = tempdir('hai-incus-XXXXXX', DIR => '/run');
     my $self = bless { s => $s, dir => $dir, log => "$w/incus.log",
         owner => $$ }, $class;
 
-    mkdir $dir;
     $ENV{INCUS_DIR} = $dir;
     $ENV{INCUS_CONF} = "$dir/client";
     $ENV{PATH} = "/usr/libexec/incus:$ENV{PATH}";

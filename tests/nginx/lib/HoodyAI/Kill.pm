@@ -7,15 +7,18 @@ package HoodyAI::Kill;
 #     for (@points) {
 #         my $killed = HoodyAI::Kill->at($s->pid('control'), $_, sub { ... });
 #     }
+#     HoodyAI::Kill->slow($s->pid('control'), 150, sub { ... });
 #
 # points() says which calls are made meanwhile: ['write', 1], ['write', 2], ...
 # strace counts each system call of each thread for itself, so that a point is
 # one of the thread that comes there first.  at() is false where the program
-# lives: it did not come there this time.
+# lives: it did not come there this time.  slow() has each sending wait for so
+# many milliseconds first: what others do in between happens.
 
 use strict;
 use warnings;
 
+use File::Temp qw(tempfile);
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep);
 
@@ -70,8 +73,10 @@ sub _traced {
 sub points {
     my ($class, $pid, $do, %option) = @_;
     my $set = join ',', @{$option{calls} // \@calls};
-    my $file = "/tmp/hai-kill.$$";
+    my ($fh, $file) = tempfile('hai-kill.XXXXXX', TMPDIR => 1);
     my (%n, @points);
+
+    close $fh;
 
     _traced($pid, $do, '-s', 0, '-o', $file, '-e', "trace=$set");
 
@@ -98,6 +103,14 @@ sub at {
         "inject=$name:signal=KILL:when=$n");
 
     return slurp("/proc/$pid/stat") =~ /\) [ZX]/ ? 1 : 0;
+}
+
+
+sub slow {
+    my ($class, $pid, $ms, $do) = @_;
+
+    _traced($pid, $do, '-o', '/dev/null', '-e', 'trace=sendto', '-e',
+        'inject=sendto:delay_enter=' . 1000 * $ms);
 }
 
 1;

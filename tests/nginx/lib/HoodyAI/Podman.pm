@@ -16,8 +16,8 @@ package HoodyAI::Podman;
 use strict;
 use warnings;
 
+use File::Temp qw(tempdir);
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 use HoodyAI::System qw(slurp spew wait_for);
 
@@ -26,9 +26,10 @@ sub new {
     my ($class, $s, $what, %option) = @_;
 
     my $w = $s->dir;
-    # what is kept knows its folder for the time of a run: always the same one
+    # what is kept knows its folder for the time of a run: always the same one;
+    # else its own, and not by the pid, of which each test has the same
     my $store = $option{root} ? '/run/hai-podman'
-                              : "/run/hai-podman-$$-" . int time;
+        : tempdir('hai-podman-XXXXXX', DIR => '/run');
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
         owner => $$, process => 'podman' }, $class;
 
