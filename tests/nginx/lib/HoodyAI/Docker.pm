@@ -10,21 +10,19 @@ use warnings;
 use parent -norequire, 'HoodyAI::Podman';
 
 use Test::More;
-use Time::HiRes qw(time);
 
 use HoodyAI::Podman;
-use HoodyAI::System qw(wait_for);
+use HoodyAI::System qw(run_folder wait_for);
 
 
 sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $store = "/run/hai-docker-$$-" . int time;
+    my $store = run_folder('docker');
     my $self = bless { s => $s, store => $store, log => "$w/docker.log",
         owner => $$, process => 'dockerd' }, $class;
 
-    mkdir $store;
     $self->{command} = ['docker', '--host', "unix://$store/api.sock"];
 
     return $self->give_up($what, 'there is no dockerd here')

@@ -16,20 +16,18 @@ use strict;
 use warnings;
 
 use Test::More;
-use Time::HiRes qw(sleep time);
 
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(run_folder slurp spew wait_for);
 
 
 sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $dir = "/run/hai-incus-$$-" . int time;
+    my $dir = run_folder('incus');
     my $self = bless { s => $s, dir => $dir, log => "$w/incus.log",
         owner => $$ }, $class;
 
-    mkdir $dir;
     $ENV{INCUS_DIR} = $dir;
     $ENV{INCUS_CONF} = "$dir/client";
     $ENV{PATH} = "/usr/libexec/incus:$ENV{PATH}";

@@ -17,9 +17,8 @@ use strict;
 use warnings;
 
 use Test::More;
-use Time::HiRes qw(sleep time);
 
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(run_folder slurp spew wait_for);
 
 
 sub new {
@@ -27,8 +26,7 @@ sub new {
 
     my $w = $s->dir;
     # what is kept knows its folder for the time of a run: always the same one
-    my $store = $option{root} ? '/run/hai-podman'
-                              : "/run/hai-podman-$$-" . int time;
+    my $store = $option{root} ? '/run/hai-podman' : run_folder('podman');
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
         owner => $$, process => 'podman' }, $class;
 
@@ -42,7 +40,6 @@ sub new {
                 $folder) == 0 or die "$folder cannot be hidden\n";
     }
 
-    mkdir $store;
     spew("$store/containers.conf", <<'END');
 [containers]
 default_capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID",
