@@ -39,9 +39,8 @@ my $store = $podman->{store};
 sub podman { $podman->run(@_) }
 
 mkdir "$w/gw";
-podman(qw(network create --internal --disable-dns --ipv6
-    --subnet 10.97.0.0/24 --gateway 10.97.0.1 --subnet fd97::/64
-    --gateway fd97::1 gwt));
+$podman->network(qw(--subnet 10.97.0.0/24 --gateway 10.97.0.1 --ipv6
+    --subnet fd97::/64 --gateway fd97::1 gwt));
 
 my %box;
 

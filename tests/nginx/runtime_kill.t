@@ -39,8 +39,7 @@ my $all = $ENV{HAI_KILL_ALL};
 my $project = 'a' x 24;
 my $false = JSON::PP::false;
 
-$podman->run(qw(network create --internal --disable-dns
-    --subnet 10.97.0.0/24 --gateway 10.97.0.1 gwt));
+$podman->network(qw(--subnet 10.97.0.0/24 --gateway 10.97.0.1 gwt));
 $s->redis;
 $s->provider;
 

@@ -81,6 +81,9 @@ sub run {
 }
 
 
+sub no_names { () }
+
+
 sub runc {
     my ($self) = @_;
 

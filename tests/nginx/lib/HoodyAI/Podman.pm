@@ -5,7 +5,8 @@ package HoodyAI::Podman;
 # nothing but tests/nginx/agent/agent.c.
 #
 #     my $podman = HoodyAI::Podman->new($s, 'what is tested');
-#     $podman->run(qw(network create ...));       # its output, or undef
+#     $podman->network(qw(--subnet ... name));
+#     $podman->run(qw(run -d ...));               # its output, or undef
 #     my $socket = $podman->service;              # its API
 #     $podman->agent($id, 'unix', $sock, 'name'); # what the agent says in there
 #
@@ -126,6 +127,18 @@ sub run {
 
     return $? == 0 ? $text : undef;
 }
+
+
+# A network that leads nowhere.  Without names: to take a container off one
+# that has them, podman 5 wants a package more.
+sub network {
+    my ($self, @words) = @_;
+
+    return $self->run(qw(network create --internal), $self->no_names, @words);
+}
+
+
+sub no_names { '--disable-dns' }
 
 
 # The API, which Docker's clients know, on a unix socket.
