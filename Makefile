@@ -24,7 +24,9 @@ endif
 CFLAGS ?= -O2 -g
 WARNINGS = -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes \
     -Wmissing-prototypes -Wformat=2 -Wvla
-HARDENING = -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+# undefined first: the gcc of Ubuntu has a level of its own, and says so
+HARDENING = -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
+    -fPIE
 HAI_CFLAGS = -std=gnu11 -Icommon -Ifcgi-backend $(WARNINGS) $(HARDENING) \
     $(CFLAGS) $(CPPFLAGS)
 HAI_LDFLAGS = -pie -Wl,-z,relro -Wl,-z,now $(LDFLAGS)

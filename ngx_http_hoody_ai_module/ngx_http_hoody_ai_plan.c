@@ -617,6 +617,13 @@ ngx_http_hoody_ai_plan_own_texts(ngx_http_request_t *r, struct hai_edits *e)
     }
 
     for (i = 0; i < e->n; i++) {
+
+        /* what is only taken away has no text */
+
+        if (e->list[i].len == 0) {
+            continue;
+        }
+
         ngx_memcpy(p, e->list[i].text, e->list[i].len);
         e->list[i].text = (char *) p;
         p += e->list[i].len;

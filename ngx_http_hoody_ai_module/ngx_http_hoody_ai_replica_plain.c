@@ -2,7 +2,7 @@
 /*
  * Reads that belong together: a MULTI, or the same without one.
  *
- * A Redis that is out of memory refuses every command inside of a MULTI, reads
+ * A Redis 7 that is out of memory refuses all commands inside of a MULTI, reads
  * too, but answers them outside.  Then the commands are sent as they are, and
  * their answers are kept until the feed has answered a PING that was sent
  * after the last of them: whatever was written between two of the reads has

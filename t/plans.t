@@ -723,3 +723,19 @@ for my $found (undef, length($body) . ' 9 12 -- m') {
     is($request->{body_sha256}, Digest::SHA::sha256_hex('{' . ' ' x 3_000_000
         . substr($body, 1)), 'with all of them');
 }
+
+
+
+=== TEST 21: what is only taken away, beside what is added
+--- check
+main::engine(edits => [ @main::append,
+    { op => 'set', target => 'temperature', remove => JSON::PP::true } ]);
+
+for (1, 2) {
+    my ($status, $body) = main::ask(
+        body => '{"model":"m","temperature":1,"messages":[]}');
+
+    is($status, 200, 'sent');
+    is($body, '{"model":"m","messages":[{"role":"system",'
+        . '"content":"Be \"kind\"."}]}', 'without the field');
+}

@@ -14,10 +14,12 @@ esac
 HAI_FOR_NGINX=${HAI_FOR_NGINX:-${NGINX:-}}
 unset NGINX
 
-# what Debian compiles nginx and its modules with
+# what Debian compiles nginx and its modules with; undefined first, because the
+# gcc of Ubuntu has a level of its own and warns
 # shellcheck disable=SC2034  # read by the scripts that source this file
 HAI_MODULE_CFLAGS='-g -O2 -fstack-protector-strong -Wdate-time
-    -Wformat -Werror=format-security -D_FORTIFY_SOURCE=2 -fPIC'
+    -Wformat -Werror=format-security -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+    -fPIC'
 HAI_MODULE_CFLAGS=$(printf '%s' "$HAI_MODULE_CFLAGS" | tr -s ' \n' ' ')
 # shellcheck disable=SC2034  # as above
 HAI_MODULE_LDFLAGS='-Wl,-z,relro -Wl,-z,now -fPIC'

@@ -254,6 +254,8 @@ int main(int argc, char **argv) {
         return rc > 0 ? EXIT_SUCCESS : 2;
     }
     if (configure(&w, &a) != 0) {
+        hai_redis_conf_free(&w.redis);
+        free(w.allowed);
         return 2;
     }
 
@@ -265,6 +267,5 @@ int main(int argc, char **argv) {
     curl_global_cleanup();
     hai_audit_close(&w.audit);
     hai_worker_free(&w);
-    free((void *) a.allow.item);
     return rc;
 }

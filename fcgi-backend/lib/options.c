@@ -21,6 +21,14 @@ enum { OPT_HELP = 'h', OPT_CONFIG = 256, OPT_VERSION, OPT_TABLE };
 /* strings of the options' values live in it */
 static json_t *kept;
 
+/* and the lists in these */
+struct kept_list {
+    struct kept_list *next;
+    const char *item[];
+};
+
+static struct kept_list *kept_lists;
+
 struct parser {
     const struct hai_program *program;
     const char *config;
@@ -49,19 +57,40 @@ static int complain_file(const struct parser *p, size_t at, const char *name,
     return -1;
 }
 
-static int list_add(struct hai_option_list *list, const char *value) {
-    const char **item = realloc(list->item, (list->n + 1) * sizeof(*item));
+/* Where the list is linked; the end of the chain for an empty one. */
+static struct kept_list **list_find(const struct hai_option_list *list) {
+    struct kept_list **at = &kept_lists;
 
-    if (item == NULL) {
+    while (*at != NULL && (*at)->item != list->item) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+static int list_add(struct hai_option_list *list, const char *value) {
+    struct kept_list **at = list_find(list);
+    struct kept_list *next = *at != NULL ? (*at)->next : NULL;
+    struct kept_list *grown =
+        realloc(*at, sizeof(*grown) + (list->n + 1) * sizeof(grown->item[0]));
+
+    if (grown == NULL) {
         return -1;
     }
-    item[list->n++] = value;
-    list->item = item;
+    *at = grown;
+    grown->next = next;
+    grown->item[list->n++] = value;
+    list->item = grown->item;
     return 0;
 }
 
 static void list_empty(struct hai_option_list *list) {
-    free(list->item);
+    struct kept_list **at = list_find(list);
+    struct kept_list *gone = *at;
+
+    if (gone != NULL) {
+        *at = gone->next;
+        free(gone);
+    }
     list->item = NULL;
     list->n = 0;
 }

@@ -48,7 +48,7 @@ struct hai_program {
  * of the first argument that is no option (NULL: none is allowed); 1 when the
  * program is done (help, version: printed to standard output); -1 after a
  * message on standard error that names option, file, line and cause.  Strings
- * live as long as the program.
+ * and lists live as long as the program and are nobody's to free.
  */
 int hai_options_parse(const struct hai_program *program, int argc, char **argv,
                       int *rest);

@@ -39,8 +39,8 @@ my $store = $podman->{store};
 sub podman { $podman->run(@_) }
 
 mkdir "$w/gw";
-podman(qw(network create --internal --subnet 10.97.0.0/24 --gateway 10.97.0.1
-    --ipv6 --subnet fd97::/64 --gateway fd97::1 gwt));
+$podman->network(qw(--subnet 10.97.0.0/24 --gateway 10.97.0.1 --ipv6
+    --subnet fd97::/64 --gateway fd97::1 gwt));
 
 my %box;
 
@@ -226,7 +226,7 @@ for my $name (qw(a b raw)) {
 # Another runtime
 
 SKIP: {
-    my $name = "lx$$-" . int time;
+    my $name = 'lx' . ($store =~ s{.*\.}{}r);
 
     if (grep({ -x "$_/lxc-start" } split /:/, $ENV{PATH}) == 0) {
         diag('NOT TESTED: lxc: there is no lxc-start here');

@@ -37,8 +37,7 @@ my $podman = ($dockerd ? 'HoodyAI::Docker' : 'HoodyAI::Podman')
 my $port = free_port();
 my $project = 'a' x 24;
 
-$podman->run(qw(network create --internal --subnet 10.97.0.0/24 --gateway
-    10.97.0.1 gwt));
+$podman->network(qw(--subnet 10.97.0.0/24 --gateway 10.97.0.1 gwt));
 
 # the bridge has its address once there is a container
 $podman->run(qw(run -d --name keep --network gwt localhost/agent:1 sleep));

@@ -47,8 +47,8 @@ my $image = $incus ? 'agent' : 'localhost/agent:1';
 my $project = 'a' x 24;
 my $false = JSON::PP::false;
 
-$runtime->run(qw(network create --internal --subnet 10.97.0.0/24 --gateway
-    10.97.0.1 gwt)) if !$incus;
+$runtime->network(qw(--subnet 10.97.0.0/24 --gateway 10.97.0.1 gwt))
+    if !$incus;
 $s->redis;
 $s->provider;
 

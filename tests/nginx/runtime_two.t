@@ -38,8 +38,7 @@ my $r = HoodyAI::Registry->new($s);
 my $project = 'a' x 24;
 my ($true, $false) = (JSON::PP::true, JSON::PP::false);
 
-$podman->run(qw(network create --internal --subnet 10.97.0.0/24 --gateway
-    10.97.0.1 gwt));
+$podman->network(qw(--subnet 10.97.0.0/24 --gateway 10.97.0.1 gwt));
 $s->redis;
 $s->provider;
 

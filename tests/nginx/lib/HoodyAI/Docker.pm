@@ -9,18 +9,17 @@ use warnings;
 
 use parent -norequire, 'HoodyAI::Podman';
 
-use File::Temp qw(tempdir);
 use Test::More;
 
 use HoodyAI::Podman;
-use HoodyAI::System qw(wait_for);
+use HoodyAI::System qw(run_folder wait_for);
 
 
 sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $store = tempdir('hai-docker-XXXXXX', DIR => '/run');
+    my $store = run_folder('docker');
     my $self = bless { s => $s, store => $store, log => "$w/docker.log",
         owner => $$, process => 'dockerd' }, $class;
 
@@ -80,6 +79,9 @@ sub run {
 
     return $self->SUPER::run($verb, @words);
 }
+
+
+sub no_names { () }
 
 
 sub runc {

@@ -15,17 +15,16 @@ package HoodyAI::Incus;
 use strict;
 use warnings;
 
-use File::Temp qw(tempdir);
 use Test::More;
 
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(run_folder slurp spew wait_for);
 
 
 sub new {
     my ($class, $s, $what) = @_;
 
     my $w = $s->dir;
-    my $dir = tempdir('hai-incus-XXXXXX', DIR => '/run');
+    my $dir = run_folder('incus');
     my $self = bless { s => $s, dir => $dir, log => "$w/incus.log",
         owner => $$ }, $class;
 

@@ -55,7 +55,7 @@ sub new {
 
     # the far side lives as long as this process
     my $holder = $s->spawn("far$n", ['/usr/bin/unshare', '-n', '/bin/sh', '-c',
-        'trap "exit 0" TERM; sleep 3600 & wait']);
+        'sleep 3600 & trap "kill $!; exit 0" TERM; wait']);
 
     wait_for {
         readlink("/proc/$holder/ns/net") ne readlink("/proc/$$/ns/net")

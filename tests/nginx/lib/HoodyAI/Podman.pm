@@ -5,7 +5,8 @@ package HoodyAI::Podman;
 # nothing but tests/nginx/agent/agent.c.
 #
 #     my $podman = HoodyAI::Podman->new($s, 'what is tested');
-#     $podman->run(qw(network create ...));       # its output, or undef
+#     $podman->network(qw(--subnet ... name));
+#     $podman->run(qw(run -d ...));               # its output, or undef
 #     my $socket = $podman->service;              # its API
 #     $podman->agent($id, 'unix', $sock, 'name'); # what the agent says in there
 #
@@ -16,20 +17,17 @@ package HoodyAI::Podman;
 use strict;
 use warnings;
 
-use File::Temp qw(tempdir);
 use Test::More;
 
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(run_folder slurp spew wait_for);
 
 
 sub new {
     my ($class, $s, $what, %option) = @_;
 
     my $w = $s->dir;
-    # what is kept knows its folder for the time of a run: always the same one;
-    # else its own, and not by the pid, of which each test has the same
-    my $store = $option{root} ? '/run/hai-podman'
-        : tempdir('hai-podman-XXXXXX', DIR => '/run');
+    # what is kept knows its folder for the time of a run: always the same one
+    my $store = $option{root} ? '/run/hai-podman' : run_folder('podman');
     my $self = bless { s => $s, store => $store, log => "$w/podman.log",
         owner => $$, process => 'podman' }, $class;
 
@@ -43,7 +41,6 @@ sub new {
                 $folder) == 0 or die "$folder cannot be hidden\n";
     }
 
-    mkdir $store;
     spew("$store/containers.conf", <<'END');
 [containers]
 default_capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID",
@@ -130,6 +127,18 @@ sub run {
 
     return $? == 0 ? $text : undef;
 }
+
+
+# A network that leads nowhere.  Without names: to take a container off one
+# that has them, podman 5 wants a package more.
+sub network {
+    my ($self, @words) = @_;
+
+    return $self->run(qw(network create --internal), $self->no_names, @words);
+}
+
+
+sub no_names { '--disable-dns' }
 
 
 # The API, which Docker's clients know, on a unix socket.

@@ -41,7 +41,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Client;
 
-our @EXPORT_OK = qw(wait_for free_port chat spew slurp);
+our @EXPORT_OK = qw(wait_for free_port run_folder chat spew slurp);
 
 my $root = abs_path(dirname(__FILE__) . '/../../../..');
 my %alive;
@@ -95,6 +95,18 @@ sub slurp {
     open(my $in, '<:raw', $file) or return '';
     local $/;
     return <$in> // '';
+}
+
+
+# A new folder whose name is short.  Its own whatever else runs here: process
+# numbers are few in a namespace of their own.
+sub run_folder {
+    my ($what) = @_;
+
+    my $dir = tempdir("hai-$what.XXXXXX", DIR => '/run');
+
+    chmod 0755, $dir;
+    return $dir;
 }
 
 
