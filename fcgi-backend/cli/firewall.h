@@ -176,6 +176,12 @@ int hai_fw_nft_run(struct hai_fw_nft *nft, const char *text, char *error,
  * gave; NULL with a message.  free(). */
 char *hai_fw_nft_tables(struct hai_fw_nft *nft, char *error, size_t size);
 
+/* firewall_gen.c */
+
+/* The number of the last transaction of this network namespace, whoever made
+ * it.  0, or -1 with a message. */
+int hai_fw_generation(uint32_t *generation, char *error, size_t size);
+
 /* firewall_watch.c */
 
 struct hai_fw_watch {

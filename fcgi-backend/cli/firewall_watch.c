@@ -25,6 +25,7 @@
 #define GATHER_MS 10 /* a change may have company */
 #define QUIET_MS 1000
 #define RETRY_MS 1000
+#define TRIES 5       /* while others change nftables */
 #define KEYS_MAX 5000 /* more of them: everything is read again */
 
 struct watch {
@@ -205,29 +206,59 @@ static char *text_of(struct watch *w, const struct hai_fw_sets *sets,
     return text;
 }
 
+/*
+ * Everything, and how it then looks.  Only where nobody else has changed
+ * anything in between is that what was written: it is what the tables are
+ * compared with from now on.
+ */
+static int write_whole(struct watch *w, const char *text, char *error,
+                       size_t size) {
+    uint32_t before, after;
+
+    for (unsigned i = 0; i < TRIES; i++) {
+        free(w->tables);
+        w->tables = NULL;
+
+        if (hai_fw_generation(&before, error, size) != 0
+            || hai_fw_nft_run(w->nft, text, error, size) != 0)
+        {
+            return -1;
+        }
+
+        w->tables = hai_fw_nft_tables(w->nft, error, size);
+        if (w->tables == NULL || hai_fw_generation(&after, error, size) != 0) {
+            return -1;
+        }
+
+        if (after == before + 1) {
+            return 0;
+        }
+    }
+
+    snprintf(error, size, "nftables is changed by others all the time");
+    return -1;
+}
+
 /* One attempt; 0, or -1 with a message. */
 static int write_sets(struct watch *w, const struct hai_fw_sets *sets,
                       char *error, size_t size) {
     size_t changes;
     bool whole = !w->in_force;
     char *text = text_of(w, sets, &changes);
-    int rc;
+    int rc = 0;
 
     if (text == NULL) {
         snprintf(error, size, "no memory");
         return -1;
     }
-    rc = changes > 0 ? hai_fw_nft_run(w->nft, text, error, size) : 0;
+    if (whole) {
+        rc = write_whole(w, text, error, size);
+    } else if (changes > 0) {
+        rc = hai_fw_nft_run(w->nft, text, error, size);
+    }
     free(text);
     if (rc != 0) {
         return -1;
-    }
-    if (whole) {
-        free(w->tables);
-        w->tables = hai_fw_nft_tables(w->nft, error, size);
-        if (w->tables == NULL) {
-            return -1;
-        }
     }
     if (changes > 0) {
         hai_log(HAI_LOG_INFO, "%s, %zu containers",
