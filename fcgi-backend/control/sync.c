@@ -26,7 +26,7 @@
 #define PASS_MS 30000 /* between passes when nothing happens */
 #define GATHER_MS 50  /* events that come together */
 #define RETRY_MS 1000 /* after a failure */
-#define BUSY_MS 2000 /* after a pass that left something to who had it locked */
+#define BUSY_MS 2000  /* the same while all may not be seen yet, see run() */
 #define CREATING_MS 60000 /* at most, for one of whom nothing is known */
 #define FIELDS 5          /* in "more" of what fill() makes */
 #define PIPELINE 500
@@ -820,6 +820,7 @@ static void pause_ms(long ms) {
 static void *run(void *data) {
     struct hai_sync *s = data;
     struct hai_runtime_error e;
+    bool told = false;
     int rc;
 
     while (!atomic_load(&s->control->stopping)) {
@@ -830,8 +831,10 @@ static void *run(void *data) {
             continue;
         }
 
-        rc = hai_runtime_wait(s->control->runtime, s->busy ? BUSY_MS : PASS_MS,
-                              &s->wake, &e);
+        rc =
+            hai_runtime_wait(s->control->runtime,
+                             s->busy || told ? BUSY_MS : PASS_MS, &s->wake, &e);
+        told = rc > 0;
 
         if (rc < 0) {
             hai_log(HAI_LOG_WARN, "runtime: %s", e.text);

@@ -25,7 +25,7 @@ use HoodyAI::Podman;
 use HoodyAI::Registry;
 use HoodyAI::System qw(wait_for);
 
-use constant FEW => 2; # times each, with Incus, which takes a second for most
+use constant FEW => 1; # times each, with Incus, which takes a second for most
 
 # runtime_kill_incus.t has the same with Incus
 my $incus = $0 =~ /incus/;
