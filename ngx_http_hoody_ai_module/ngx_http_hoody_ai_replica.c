@@ -774,12 +774,13 @@ ngx_http_hoody_ai_replica_set_expire(ngx_http_hoody_ai_replica_t *rep)
         deadline = e->deadline;
     }
 
+    /* nginx leaves a timer as it is that would move by less than 300 ms */
+
+    if (rep->expire_timer.timer_set) {
+        ngx_del_timer(&rep->expire_timer);
+    }
+
     if (deadline == 0) {
-
-        if (rep->expire_timer.timer_set) {
-            ngx_del_timer(&rep->expire_timer);
-        }
-
         return;
     }
 

@@ -154,6 +154,25 @@ sub writes {
     $s->enable('dev-env');
     ok(wait_for(sub { ask() == 200 }, 1), 'opened anew');
 
+    # also one that comes nearer; its address is another one's alone again
+    my $kept = 0;
+
+    for (1 .. 3) {
+        my $second = $s->rkey('container:second');
+
+        $s->container('second', addresses => '127.0.0.1', id => 'b' x 24);
+        wait_for { ask() == 401 };
+        $s->cmd('PEXPIRE', $second, 400);
+        sleep 0.05;
+        $s->cmd('PEXPIRE', $second, 150);
+        sleep 0.16;
+        $kept++ if ask() != 200;
+        $s->cmd('DEL', $second);
+        wait_for { ask() == 200 };
+    }
+
+    is($kept, 0, 'a deadline that came nearer counts');
+
     # each write is seen by the very next request, again and again
     my $wrong = 0;
 
