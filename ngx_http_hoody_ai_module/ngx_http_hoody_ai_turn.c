@@ -18,7 +18,7 @@
 #include "ngx_http_hoody_ai_module.h"
 
 
-/* a request that ends at once takes 5 to 20 us */
+/* a request that ends at once takes 10 to 20 us */
 #define NGX_HTTP_HOODY_AI_TURN_REQUESTS  64
 
 /* longer than a request lies in the queue, in milliseconds */

@@ -238,6 +238,10 @@ bool hai_lock(struct hai_lock_table *t, const char *id, long wait_ms) {
     struct timespec until;
     bool taken;
 
+    if (strlen(id) >= sizeof(t->holder[0].id)) {
+        return false;
+    }
+
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += wait_ms / 1000;
     until.tv_nsec += wait_ms % 1000 * 1000000;

@@ -28,7 +28,8 @@ int hai_locks_share(struct hai_lock_table *t, const char *path,
  * this side of a restart of the host; "": none. */
 const char *hai_locks_mark(const struct hai_lock_table *t);
 
-/* Waits at most wait_ms; false: still held by another. */
+/* Waits at most wait_ms; false: still held by another, or longer than a name
+ * can be. */
 bool hai_lock(struct hai_lock_table *t, const char *id, long wait_ms);
 void hai_unlock(struct hai_lock_table *t, const char *id);
 

@@ -91,8 +91,8 @@ static int parse(struct settings *set, int argc, char **argv) {
         {"server", HAI_OPT_STRING, &set->server, "NAME",
          "as hoody_ai_server has it (the host's name)", 0, 0, 0},
         {"threads", HAI_OPT_NUMBER, &set->threads, "N",
-         "calls at a time that may wait for the runtime; two threads more "
-         "answer what waits for nobody (8)",
+         "calls at a time that may wait for the runtime; with one, two threads "
+         "more answer what waits for nobody (8)",
          1, 64, 0},
         {"log-level", HAI_OPT_STRING, &set->log_level, "LEVEL",
          "error, warn, info or debug (info)", 0, 0, 0},

@@ -485,10 +485,6 @@ static int create(struct hai_sync *s, const struct hai_instance *i) {
     struct hai_container c;
     char id[25];
 
-    if (!hai_name_valid(i->name, strlen(i->name))) {
-        return 0; /* no token could name it */
-    }
-
     fill(s, i, &c, more);
     c.id = i->hoody_id;
     if (!hai_view_id_valid(i->hoody_id)) {
@@ -676,8 +672,11 @@ static int apply(struct hai_sync *s, struct registry *r,
             continue;
         }
 
-        if (k == NULL && to_follow(s, r, &all->item[i])) {
-            continue;
+        if (k == NULL
+            && (!hai_name_valid(all->item[i].name, strlen(all->item[i].name))
+                || to_follow(s, r, &all->item[i])))
+        {
+            continue; /* no token could name it, or it was followed */
         }
 
         if (under_lock(s, all->item[i].name, k != NULL ? give : NULL, k,

@@ -216,20 +216,6 @@ sub there {
     says("/v1.41/containers/$id{$name}/start", '', 204);
 }
 
-# A call that is not waited for.
-sub begin {
-    my ($method, $path, $body) = @_;
-    my $socket = IO::Socket::UNIX->new(Peer => $c->{socket}) or die "$!\n";
-
-    $body //= '';
-    print $socket "$method /api/v1$path HTTP/1.1\r\nHost: a\r\n"
-        . "Connection: close\r\nContent-Type: application/json\r\n"
-        . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
-    $socket->flush;
-
-    return $socket;
-}
-
 # What the first n of them answer, and whoever does so just behind.
 sub answers {
     my ($n, @calls) = @_;
@@ -275,11 +261,11 @@ my %container = map { ($_ => find($_)->{id}) } 'good', @many;
 is(may_use_ai($_), 1, "$_: may use AI") for 'good', @many;
 spew($hang, '');
 
-my @calls = begin('POST', "/containers/$container{good}/start");
+my @calls = $c->begin('POST', "/containers/$container{good}/start");
 
 # so that it is one of the six
 ok(wait_for { -e "$hang.1" }, 'the first one has begun');
-push @calls, map { begin('POST', "/containers/$container{$_}/start") }
+push @calls, map { $c->begin('POST', "/containers/$container{$_}/start") }
     @many[0 .. 18];
 
 my @busy = answers(14, @calls);
@@ -341,8 +327,8 @@ is($c->call('POST', "/containers/$container{$many[18]}/start")->{status}, 200,
     says('/v1.41/images/x/json', '{"Config":{"Labels":null}}');
     spew($hang, '');
 
-    my $create = begin('POST', "/projects/$project/containers",
-        '{"name":"new","container_image":"x","ai":true}');
+    my $create = $c->begin('POST', "/projects/$project/containers",
+        { name => 'new', container_image => 'x', ai => JSON::PP::true });
 
     ok(wait_for { find('new') }, 'it is being made');
     is($c->call('PATCH', '/containers/' . find('new')->{id},
@@ -364,7 +350,7 @@ $c->stop;
 $c->{args} = ['--runtime', "docker=$socket", '--threads', 1];
 $c->start;
 spew($hang, '');
-@calls = map { begin('POST', "/containers/$container{$_}/start") }
+@calls = map { $c->begin('POST', "/containers/$container{$_}/start") }
     @many[0 .. 3];
 @busy = answers(3, @calls);
 is(scalar @busy, 3, 'of four one may wait');

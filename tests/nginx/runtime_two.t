@@ -11,7 +11,6 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX qw(_exit);
 use Test::More;
@@ -51,21 +50,6 @@ $s->nginx(level => 'info', http => sub {
     join '', $s->default_http, map { $_->server } @c });
 is($_->call('GET', '/containers')->{status}, 200, "$_->{name} works") for @c;
 
-# A call that is not waited for.
-sub begin {
-    my ($c, $method, $path, $body) = @_;
-    my $socket = IO::Socket::UNIX->new(Peer => $c[$c]{socket})
-        or die "$c[$c]{socket}: $!\n";
-
-    $body = $body ? encode_json($body) : '';
-    print $socket "$method /api/v1$path HTTP/1.1\r\nHost: a\r\n"
-        . "Connection: close\r\nContent-Type: application/json\r\n"
-        . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
-    $socket->flush;
-
-    return $socket;
-}
-
 sub answer {
     my ($socket) = @_;
     my $text = do { local $/; <$socket> } // '';
@@ -76,7 +60,7 @@ sub answer {
 
 # Calls of both at once: [a or b, method, path, body], answered in this order.
 sub at_once {
-    my @calls = map { begin(@$_) } @_;
+    my @calls = map { my ($c, @call) = @$_; $c[$c]->begin(@call) } @_;
 
     return map { answer($_) } @calls;
 }
@@ -235,7 +219,7 @@ sub slowly {
     my $answer;
 
     HoodyAI::Kill->slow($c[0]->pid, 100, sub {
-        my $socket = begin(0, $method, $path, $body);
+        my $socket = $c[0]->begin($method, $path, $body);
 
         $meanwhile->() if $meanwhile;
         $answer = answer($socket);
@@ -389,7 +373,7 @@ calm();
 {
     kill 'STOP', $podman->pid;
 
-    my $socket = begin(0, 'POST', "/projects/$project/containers",
+    my $socket = $c[0]->begin('POST', "/projects/$project/containers",
         { name => 'orphan', container_image => 'localhost/agent:1' });
 
     ok(wait_for { find('orphan', 1) }, 'it is being made');

@@ -55,6 +55,7 @@ static void test_locks(void **state) {
     struct hai_lock_table *locks = hai_locks_new(2);
     struct timespec pause = {0, 20 * 1000 * 1000};
     struct holder other = {locks, false};
+    char longer[300] = "";
     pthread_t thread;
 
     (void) state;
@@ -65,6 +66,11 @@ static void test_locks(void **state) {
     assert_true(hai_lock(locks, "two", 0));
     /* no place for a third one */
     assert_false(hai_lock(locks, "three", 0));
+    /* nor ever for one that is longer than a name */
+    memset(longer, 'x', sizeof(longer) - 1);
+    hai_unlock(locks, "two");
+    assert_false(hai_lock(locks, longer, 0));
+    assert_true(hai_lock(locks, "two", 0));
 
     assert_int_equal(pthread_create(&thread, NULL, take_later, &other), 0);
     nanosleep(&pause, NULL);

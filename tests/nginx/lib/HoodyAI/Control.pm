@@ -21,6 +21,7 @@ package HoodyAI::Control;
 use strict;
 use warnings;
 
+use IO::Socket::UNIX;
 use IPC::Open2;
 use JSON::PP;
 use Test::More;
@@ -148,6 +149,22 @@ sub call {
     $self->record($method, $path, $answer, $option{json});
 
     return $answer;
+}
+
+
+# A call that is not waited for: the socket, where its answer comes.
+sub begin {
+    my ($self, $method, $path, $data) = @_;
+    my $socket = IO::Socket::UNIX->new(Peer => $self->{socket})
+        or die "$self->{socket}: $!\n";
+    my $body = $data ? encode_json($data) : '';
+
+    print $socket "$method /api/v1$path HTTP/1.1\r\nHost: a\r\n"
+        . "Connection: close\r\nContent-Type: application/json\r\n"
+        . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
+    $socket->flush;
+
+    return $socket;
 }
 
 
