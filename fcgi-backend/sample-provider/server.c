@@ -508,21 +508,12 @@ static void raise_limits(void) {
     }
 }
 
-static int start(struct server *s) {
+static int start(struct server *s, const sigset_t *signals) {
     const struct hai_sp_options *opt = s->opt;
-    sigset_t signals;
     uint64_t one = 1;
     size_t i;
     int t, started;
     int rc = -1;
-
-    /* threads inherit the mask: signals are the main thread's business */
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
 
     for (t = 0; t < opt->threads; t++) {
         if (prepare_thread(s, t) != 0) {
@@ -544,7 +535,7 @@ static int start(struct server *s) {
             announce(&s->listener[i]);
         }
         fflush(stdout);
-        wait_for_end(opt, &signals);
+        wait_for_end(opt, signals);
         rc = 0;
     }
     if (write(s->stop, &one, sizeof(one)) != (ssize_t) sizeof(one)) {
@@ -572,6 +563,7 @@ static void free_thread(struct thread *t) {
 
 int hai_sp_server_run(const struct hai_sp_options *opt) {
     struct server *s = calloc(1, sizeof(*s));
+    sigset_t signals;
     int rc = -1;
     int t;
 
@@ -583,6 +575,18 @@ int hai_sp_server_run(const struct hai_sp_options *opt) {
     s->keys.key = opt->key;
     s->keys.count = opt->nkeys;
     raise_limits();
+
+    /*
+     * Threads inherit the mask: signals are the main thread's business.  From
+     * the first listener on, whoever reaches it can have it stopped.
+     */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
     s->stop = eventfd(0, EFD_CLOEXEC);
     if (s->stop < 0) {
         report("eventfd: %s", strerror(errno));
@@ -590,7 +594,7 @@ int hai_sp_server_run(const struct hai_sp_options *opt) {
                != 0) {
         report("cannot open \"%s\": %s", opt->log, strerror(errno));
     } else if (make_tls(s) == 0 && bind_all(s) == 0) {
-        rc = start(s);
+        rc = start(s, &signals);
     }
     if (rc == 0 && !opt->quiet) {
         report("stopped");

@@ -276,8 +276,11 @@ sub stop {
 sub _end {
     my ($pid, $signal, $timeout) = @_;
 
-    kill $signal, $pid;
+    # one that is stopped goes on; first, because SIGCONT also undoes the SIGSTOP
+    # with which the leak sanitizer halts a process that ends: it would wait for
+    # ever
     kill 'CONT', $pid;
+    kill $signal, $pid;
 
     my $end = time + $timeout;
 
