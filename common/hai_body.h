@@ -18,6 +18,7 @@ struct hai_body {
     size_t n;
     uint64_t size;                      /* of all pieces */
     const struct hai_json_facts *facts; /* of a body that was accepted */
+    const struct hai_json_items *items; /* of the same, or NULL */
 };
 
 /* The dialect of a request, from the name that HOODY_API and a route have. */

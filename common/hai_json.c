@@ -68,6 +68,8 @@
  */
 #define FAST_BYTES 64
 
+#define ITEM_DEPTH 3 /* of what is in an array that is in the body */
+
 enum state {
     ST_START,      /* before the opening brace */
     ST_FIRST_KEY,  /* behind an opening brace: a key or the closing brace */
@@ -131,6 +133,7 @@ struct hai_json {
     struct hai_sip kept_sip;
 
     struct hai_json_facts facts;
+    struct hai_json_items items;
     uint8_t kept[KEPT_BYTES];
     struct hai_json_frame frames[HAI_JSON_MAX_DEPTH + 1]; /* [0]: the body */
     struct hai_json_keys keys;
@@ -629,6 +632,26 @@ static inline void frame_start(struct hai_json_frame *f, uint8_t c,
     f->in_table = 0;
 }
 
+/* The object at p has the frame f: is it one of the messages? */
+static inline void item_start(struct hai_json *js,
+                              const struct hai_json_frame *f,
+                              const uint8_t *p) {
+    struct hai_json_items *items = &js->items;
+
+    if (f != &js->frames[ITEM_DEPTH] || f[-1].close != ']'
+        || (js->top_key != HAI_KEY_MESSAGES && js->top_key != HAI_KEY_INPUT))
+    {
+        return;
+    }
+
+    if (items->key != js->top_key) {
+        items->key = js->top_key;
+        items->n = 0;
+    }
+
+    items->start[items->n++ % HAI_JSON_ITEMS] = offset_of(js, p);
+}
+
 static const uint8_t *container_start(struct hai_json *js, const uint8_t *p) {
     if (js->depth == HAI_JSON_MAX_DEPTH) {
         return refuse(js, p, HAI_JSON_DEPTH);
@@ -636,7 +659,12 @@ static const uint8_t *container_start(struct hai_json *js, const uint8_t *p) {
 
     js->depth++;
     frame_start(&js->frames[js->depth], *p, js->keys.n);
-    js->state = *p == '{' ? ST_FIRST_KEY : ST_FIRST_ITEM;
+    js->state = ST_FIRST_ITEM;
+
+    if (*p == '{') {
+        item_start(js, &js->frames[js->depth], p);
+        js->state = ST_FIRST_KEY;
+    }
 
     return p + 1;
 }
@@ -910,6 +938,7 @@ value:
             if (is_next_message(p) && f[-1].close == ']' && !f->in_table) {
                 next_key = keys + f->first_key;
                 *next_key++ = (struct hai_key){hai_name_role, 0};
+                item_start(js, f, p + 2);
                 p += sizeof("},{\"role\":") - 1;
                 goto string;
             }
@@ -922,7 +951,11 @@ value:
 
         f++;
         frame_start(f, *p, (size_t) (next_key - keys));
-        state = *p == '{' ? ST_FIRST_KEY : ST_FIRST_ITEM;
+        state = ST_FIRST_ITEM;
+        if (*p == '{') {
+            item_start(js, f, p);
+            state = ST_FIRST_KEY;
+        }
         p++;
 
         if (unlikely(*p <= ' ')) {
@@ -1147,6 +1180,9 @@ void hai_json_reset(struct hai_json *js) {
     js->error_offset = 0;
     js->high_surrogate = 0;
 
+    js->items.key = -1;
+    js->items.n = 0;
+
     memset(js->facts.top, 0, sizeof(js->facts.top));
     js->facts.object_start = 0;
     js->facts.object_end = 0;
@@ -1195,6 +1231,10 @@ enum hai_json_status hai_json_finish(struct hai_json *js) {
 
 const struct hai_json_facts *hai_json_facts(const struct hai_json *js) {
     return &js->facts;
+}
+
+const struct hai_json_items *hai_json_items(const struct hai_json *js) {
+    return &js->items;
 }
 
 uint64_t hai_json_error_offset(const struct hai_json *js) {

@@ -72,6 +72,19 @@ struct hai_json_facts {
     char model[HAI_JSON_MAX_MODEL + 1]; /* unescaped, NUL ended */
 };
 
+/*
+ * Where the objects begin that are elements of "messages" or "input", of
+ * whichever is the later array: the last ones are known.  Who wants to know
+ * of the newest need not walk over a whole conversation.
+ */
+#define HAI_JSON_ITEMS 64
+
+struct hai_json_items {
+    int key;    /* enum hai_json_key of the array; -1: there was none */
+    uint64_t n; /* objects in it; the i-th is at i % HAI_JSON_ITEMS */
+    uint64_t start[HAI_JSON_ITEMS]; /* offsets of their braces */
+};
+
 struct hai_json; /* opaque; one per body */
 
 /*
@@ -97,6 +110,7 @@ enum hai_json_status hai_json_finish(struct hai_json *js);
 
 /* Borrowed; complete once hai_json_finish() returned HAI_JSON_OK. */
 const struct hai_json_facts *hai_json_facts(const struct hai_json *js);
+const struct hai_json_items *hai_json_items(const struct hai_json *js);
 
 /* Offset of the first byte that could not be accepted. */
 uint64_t hai_json_error_offset(const struct hai_json *js);

@@ -355,7 +355,7 @@ static struct hai_plan *read_body(const struct hai_body *body,
 struct hai_plan *hai_plan_read(const char *json, size_t len,
                                const char **error) {
     struct hai_piece piece = {(const uint8_t *) json, len};
-    struct hai_body body = {&piece, 1, len, NULL};
+    struct hai_body body = {&piece, 1, len, NULL, NULL};
     struct hai_plan *plan = NULL;
     enum hai_json_status status;
     struct hai_json *js;
@@ -375,6 +375,7 @@ struct hai_plan *hai_plan_read(const char *json, size_t len,
     status = hai_json_finish(js);
     if (status == HAI_JSON_OK) {
         body.facts = hai_json_facts(js);
+        body.items = hai_json_items(js);
         plan = read_body(&body, error);
     } else {
         *error = hai_json_strerror(status);

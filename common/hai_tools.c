@@ -3,6 +3,11 @@
  * where the last calls and the results behind them lie; names and inputs are
  * read for the results that are left in the end, once for each call.
  *
+ * New is what is behind the assistant's last turn, and what it belongs to is
+ * called in that turn.  So the walk begins there, where the scanner has seen
+ * the messages begin (hai_json_items); only if a result's call is not found
+ * is everything walked over.
+ *
  * What is not the dialect's shape is passed over.  A call that cannot be
  * found leaves a result without name, which blocking rules take for any tool.
  */
@@ -61,6 +66,8 @@ struct call {
 struct reader {
     struct hai_tools *t;
     const struct hai_body *body;
+    uint64_t from; /* offset of the item to begin at; 0: the first */
+    bool unknown;  /* the call of a result was not found */
 
     struct call calls[HAI_TOOLS_MAX]; /* the last ones, as a ring */
     size_t n_calls;
@@ -172,7 +179,7 @@ static bool start_top(struct hai_walk *w, const struct reader *r,
         return false;
     }
 
-    hai_walk_start(w, r->body, value->start + 1);
+    hai_walk_start(w, r->body, r->from ? r->from : value->start + 1);
     return true;
 }
 
@@ -269,6 +276,47 @@ static void chat_calls(struct reader *r, const struct item *item) {
     }
 }
 
+/* Is this the assistant's?  Of responses, also without a role. */
+static bool is_turn(const struct item *item, enum hai_api api) {
+    if (api != HAI_API_OPENAI_RESPONSES) {
+        return is(&item->role, "assistant");
+    }
+
+    return !ends_with(&item->type, "_call_output")
+           && (ends_with(&item->type, "_call") || is(&item->type, "reasoning")
+               || is(&item->role, "assistant"));
+}
+
+/*
+ * Where the assistant's last turn begins, which may be several items, or one
+ * of them; 0: it is not among those of which the scanner knows.
+ */
+static uint64_t last_turn(const struct reader *r, enum hai_api api,
+                          enum hai_json_key key, const char *call_id) {
+    const struct hai_json_items *items = r->body->items;
+    uint64_t from = 0, start;
+    struct hai_walk w;
+    struct item item;
+
+    if (items == NULL || items->key != (int) key) {
+        return 0;
+    }
+
+    for (uint64_t i = items->n; i > 0 && items->n - i < HAI_JSON_ITEMS; i--) {
+        start = items->start[(i - 1) % HAI_JSON_ITEMS];
+        hai_walk_start(&w, r->body, start);
+        read_item(&w, &item, call_id);
+
+        if (is_turn(&item, api)) {
+            from = start;
+        } else if (from) {
+            break;
+        }
+    }
+
+    return from;
+}
+
 static void read_chat(struct reader *r) {
     static const struct hai_json_value none;
     struct hai_walk w;
@@ -279,7 +327,7 @@ static void read_chat(struct reader *r) {
     }
 
     while (next_item(&w, &item, CHAT_ID)) {
-        if (is(&item.role, "assistant")) {
+        if (is_turn(&item, HAI_API_OPENAI_CHAT)) {
             turn(r);
             chat_calls(r, &item);
         } else if (is(&item.role, "tool")) {
@@ -301,7 +349,7 @@ static void read_messages(struct reader *r) {
     }
 
     while (next_item(&w, &item, MESSAGES_ID)) {
-        assistant = is(&item.role, "assistant");
+        assistant = is_turn(&item, HAI_API_ANTHROPIC_MESSAGES);
         if (assistant) {
             turn(r);
         }
@@ -332,16 +380,16 @@ static void read_responses(struct reader *r) {
         if (ends_with(&item.type, "_call_output")) {
             add_result(r, &item.call_id, &none);
 
-        } else if (ends_with(&item.type, "_call")) {
+        } else if (is_turn(&item, HAI_API_OPENAI_RESPONSES)) {
             turn(r);
+            if (!ends_with(&item.type, "_call")) {
+                continue;
+            }
             add_call(r, item.call_id.end ? &item.call_id : &item.id, &item,
                      &item.type);
             if (item.name.end == 0) {
                 r->calls[(r->n_calls - 1) % HAI_TOOLS_MAX].type = item.type;
             }
-
-        } else if (is(&item.type, "reasoning") || is(&item.role, "assistant")) {
-            turn(r);
         }
     }
 }
@@ -480,6 +528,8 @@ static bool read_result(struct reader *r, size_t i) {
         }
         result->name = call->known.name;
         result->input = call->known.input;
+    } else if (result->id.len) {
+        r->unknown = true;
     }
 
     return true;
@@ -508,10 +558,9 @@ static bool read_results(struct reader *r) {
     return true;
 }
 
-int hai_tools_read(struct hai_tools *t, const struct hai_body *body,
-                   enum hai_api api) {
-    struct reader *r;
-    bool done;
+/* From an item on; 0: from the first.  false: no memory. */
+static bool read_from(struct reader *r, enum hai_api api, uint64_t from) {
+    struct hai_tools *t = r->t;
 
     free(t->list);
     t->list = NULL;
@@ -519,13 +568,8 @@ int hai_tools_read(struct hai_tools *t, const struct hai_body *body,
     t->more = false;
     hai_edits_reset(&t->memory);
 
-    r = malloc(sizeof(*r));
-    if (r == NULL) {
-        return -1;
-    }
-
-    r->t = t;
-    r->body = body;
+    r->from = from;
+    r->unknown = false;
     r->n_calls = 0;
     turn(r);
 
@@ -543,7 +587,35 @@ int hai_tools_read(struct hai_tools *t, const struct hai_body *body,
         break;
     }
 
-    done = read_results(r);
+    return read_results(r);
+}
+
+int hai_tools_read(struct hai_tools *t, const struct hai_body *body,
+                   enum hai_api api) {
+    bool responses = api == HAI_API_OPENAI_RESPONSES;
+    bool messages = api == HAI_API_ANTHROPIC_MESSAGES;
+    struct reader *r;
+    bool done;
+
+    r = malloc(sizeof(*r));
+    if (r == NULL) {
+        return -1;
+    }
+
+    r->t = t;
+    r->body = body;
+
+    done = read_from(r, api,
+                     last_turn(r, api,
+                               responses ? HAI_KEY_INPUT : HAI_KEY_MESSAGES,
+                               responses  ? RESPONSES_ID
+                               : messages ? MESSAGES_ID
+                                          : CHAT_ID));
+
+    if (done && r->unknown && r->from) {
+        done = read_from(r, api, 0);
+    }
+
     free(r);
 
     return done ? 0 : -1;

@@ -530,6 +530,7 @@ ngx_http_hoody_ai_plan_edit(ngx_http_request_t *r,
     body.n = 0;
     body.size = 0;
     body.facts = facts;
+    body.items = NULL;
 
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
         body.n++;

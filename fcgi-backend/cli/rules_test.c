@@ -319,6 +319,7 @@ static int test_body(struct test *t, const struct hai_rules *rules,
         piece = (struct hai_piece){(const uint8_t *) t->body, t->len};
         body.size = t->len;
         body.facts = hai_json_facts(js);
+        body.items = hai_json_items(js);
         request.body = &body;
         request.facts.model =
             (struct hai_slice){body.facts->model, body.facts->model_len};

@@ -485,6 +485,7 @@ static int answer_body(struct question *q) {
     body.n = 1;
     body.size = s->body.len;
     body.facts = hai_json_facts(s->scanner);
+    body.items = hai_json_items(s->scanner);
     q->request.body = &body;
 
     /* a worker that need not know the model has not looked for it */

@@ -274,7 +274,7 @@ static bool same_tools(const struct hai_tools *a, const struct hai_tools *b) {
 /* A text that was appended, or prepended, is there. */
 static void apply_again(const struct input *in, const char *text, size_t len) {
     struct hai_piece piece = {(const uint8_t *) text, len};
-    struct hai_body body = {&piece, 1, len, hai_json_facts(again)};
+    struct hai_body body = {&piece, 1, len, hai_json_facts(again), NULL};
     struct hai_edits edits;
     const char *why;
 
@@ -294,8 +294,9 @@ static void apply_again(const struct input *in, const char *text, size_t len) {
 
 static void check(const struct input *in, size_t pieces_len) {
     static struct hai_piece pieces[MAX_PIECES], other[MAX_PIECES];
-    struct hai_body body = {pieces, 0, in->len, hai_json_facts(scanner)};
-    struct hai_body body2 = {other, 0, in->len, hai_json_facts(scanner)};
+    struct hai_body body = {pieces, 0, in->len, hai_json_facts(scanner),
+                            hai_json_items(scanner)};
+    struct hai_body body2 = {other, 0, in->len, hai_json_facts(scanner), NULL};
     struct hai_edits edits, edits2;
     struct hai_tools tools, tools2;
     enum hai_change_status status;

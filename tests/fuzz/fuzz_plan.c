@@ -70,7 +70,7 @@ static void apply(const struct hai_plan *plan) {
                                "\"system\",\"content\":\"x\"}],\"a\":1}";
     struct hai_json *js = hai_json_new();
     struct hai_piece piece = {(const uint8_t *) text, sizeof(text) - 1};
-    struct hai_body body = {&piece, 1, piece.len, NULL};
+    struct hai_body body = {&piece, 1, piece.len, NULL, NULL};
     struct hai_edits edits;
     const char *why;
 

@@ -161,7 +161,8 @@ char *change_split(const char *text, enum hai_api api,
                    const struct hai_change *changes, size_t n) {
     size_t len = strlen(text);
     struct hai_piece *pieces = calloc(len + 2, sizeof(pieces[0]));
-    struct hai_body body = {pieces, 1, len, hai_json_facts(scanner)};
+    struct hai_body body = {pieces, 1, len, hai_json_facts(scanner),
+                            hai_json_items(scanner)};
     char *result, *other;
 
     assert_non_null(pieces);
@@ -253,7 +254,8 @@ char *change_text(const char *text, enum hai_api api,
                   const struct hai_change *changes, size_t n) {
     size_t len = strlen(text), count = 0;
     struct hai_piece whole = {(const uint8_t *) text, len};
-    struct hai_body body = {&whole, 1, len, hai_json_facts(scanner)};
+    struct hai_body body = {&whole, 1, len, hai_json_facts(scanner),
+                            hai_json_items(scanner)};
     struct hai_piece *pieces = calloc(len / 3 + 1, sizeof(pieces[0]));
     char *result, *other;
 

@@ -287,7 +287,7 @@ static void no_memory(void **state) {
     struct hai_change change = {.op = HAI_CHANGE_APPEND, .text = {"abc", 3}};
     static const char text[] = "{\"messages\":[]}";
     struct hai_piece piece = {(const uint8_t *) text, sizeof(text) - 1};
-    struct hai_body body = {&piece, 1, piece.len, scanned()};
+    struct hai_body body = {&piece, 1, piece.len, scanned(), NULL};
     struct hai_edits little;
     const char *why = NULL;
 

@@ -25,6 +25,7 @@ struct result {
     enum hai_json_status status;
     uint64_t error_offset;
     struct hai_json_facts facts;
+    struct hai_json_items items;
 };
 
 static struct hai_json *scanner;
@@ -55,6 +56,7 @@ static void take_result(struct result *r) {
     r->status = hai_json_finish(scanner);
     r->error_offset = hai_json_error_offset(scanner);
     r->facts = *hai_json_facts(scanner);
+    r->items = *hai_json_items(scanner);
 }
 
 /* Scans in pieces: up to a, up to b, the rest. */
@@ -95,6 +97,12 @@ static void assert_same(const struct result *x, const struct result *y) {
     assert_int_equal(x->facts.file_id, y->facts.file_id);
     assert_int_equal(x->facts.model_len, y->facts.model_len);
     assert_string_equal(x->facts.model, y->facts.model);
+
+    assert_int_equal(x->items.key, y->items.key);
+    assert_int_equal(x->items.n, y->items.n);
+    for (uint64_t i = 0; i < x->items.n && i < HAI_JSON_ITEMS; i++) {
+        assert_int_equal(x->items.start[i], y->items.start[i]);
+    }
 }
 
 /*
@@ -627,6 +635,83 @@ static void finds_the_facts(void **state) {
     assert_false(r.facts.object_empty);
 }
 
+/* Elements that are objects, of the arrays "messages" and "input" alone. */
+static void finds_the_items(void **state) {
+    static const struct {
+        const char *body; /* a ! stands before each brace that is meant */
+        int key;
+    } cases[] = {
+        {"{\"messages\":[!{\"role\":\"user\",\"content\":\"a\"},!{\"role\":"
+         "\"user\",\"content\":[{\"role\":\"x\"},{\"role\":\"y\"}]}]}",
+         HAI_KEY_MESSAGES},
+        {"{\"messages\":[\"a\",1,[{}],!{} , !{\"a\":{\"b\":{}}}]}",
+         HAI_KEY_MESSAGES},
+        {"{\"messages\":{\"messages\":[{},{}]},\"tools\":[{}]}", -1},
+        {"{\"messages\":{\"a\":{},\"b\":{}},\"input\":{\"c\":{}}}", -1},
+        {"{\"messages\":[],\"input\":\"x\",\"other\":[{},{}]}", -1},
+        {"{\"messages\":[{},{}],\"input\":[!{}]}", HAI_KEY_INPUT},
+        {"{\"input\":[!{\"role\":\"a\"},!{\"role\":\"b\"}],\"messages\":[]}",
+         HAI_KEY_INPUT},
+        {"{\"messages\":[!{\"role\":\"user\",\"content\":\"},{\\\"role\\\":\""
+         "},!{\"role\":\"user\",\"content\":\"b\"}]}",
+         HAI_KEY_MESSAGES},
+    };
+    struct result r;
+
+    (void) state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[256];
+        uint64_t start[8];
+        size_t n = 0, len = 0;
+
+        for (const char *p = cases[i].body; *p; p++) {
+            if (*p == '!') {
+                start[n++] = len;
+            } else {
+                body[len++] = *p;
+            }
+        }
+
+        scan(body, len, &r);
+        assert_int_equal(r.status, HAI_JSON_OK);
+        assert_int_equal(r.items.key, cases[i].key);
+        assert_int_equal(r.items.n, n);
+        for (size_t k = 0; k < n; k++) {
+            assert_int_equal(r.items.start[k], start[k]);
+        }
+    }
+}
+
+/* Of more items the last ones are known. */
+static void keeps_the_last_items(void **state) {
+    static const char item[] = "{\"role\":\"user\",\"content\":\"a\"}";
+    static const char head[] = "{\"messages\":[";
+    const size_t n = 3 * HAI_JSON_ITEMS + 5;
+    char *body = malloc(sizeof(head) + n * sizeof(item) + 4), *p;
+    const struct hai_json_items *items;
+
+    (void) state;
+    assert_non_null(body);
+
+    p = stpcpy(body, head);
+    for (size_t i = 0; i < n; i++) {
+        p = stpcpy(stpcpy(p, i ? "," : ""), item);
+    }
+    p = stpcpy(p, "]}");
+
+    hai_json_reset(scanner);
+    feed(body, (size_t) (p - body));
+    assert_int_equal(hai_json_finish(scanner), HAI_JSON_OK);
+    items = hai_json_items(scanner);
+    assert_int_equal(items->n, n);
+    for (size_t i = n - HAI_JSON_ITEMS; i < n; i++) {
+        assert_int_equal(items->start[i % HAI_JSON_ITEMS],
+                         sizeof(head) - 1 + i * sizeof(item));
+    }
+    free(body);
+}
+
 static void says_where(void **state) {
     static const struct {
         const char *body;
@@ -957,6 +1042,8 @@ int main(void) {
         cmocka_unit_test(refuses_ambiguous_keys),
         cmocka_unit_test(judges_the_model),
         cmocka_unit_test(finds_the_facts),
+        cmocka_unit_test(finds_the_items),
+        cmocka_unit_test(keeps_the_last_items),
         cmocka_unit_test(says_where),
         cmocka_unit_test(answers_the_same_for_any_split),
         cmocka_unit_test(reads_messages_as_other_objects),

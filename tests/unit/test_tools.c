@@ -87,12 +87,10 @@ static void assert_slice(const struct hai_slice *s, const char *text,
     free(expected);
 }
 
-static void check(const struct test *t, const struct hai_piece *pieces,
-                  size_t n, size_t size) {
-    struct hai_body body = {pieces, n, size, hai_json_facts(scanner)};
+static void check_one(const struct test *t, const struct hai_body *body) {
     size_t count = 0;
 
-    assert_int_equal(hai_tools_read(&tools, &body, t->api), 0);
+    assert_int_equal(hai_tools_read(&tools, body, t->api), 0);
     while (count < COUNT(t->results) && t->results[count].id) {
         count++;
     }
@@ -106,6 +104,17 @@ static void check(const struct test *t, const struct hai_piece *pieces,
         assert_slice(&tools.list[i].name, t->results[i].name, t->body);
         assert_slice(&tools.list[i].input, t->results[i].input, t->body);
     }
+}
+
+/* With what the scanner knows of the messages, and without. */
+static void check(const struct test *t, const struct hai_piece *pieces,
+                  size_t n, size_t size) {
+    struct hai_body body = {pieces, n, size, hai_json_facts(scanner),
+                            hai_json_items(scanner)};
+
+    check_one(t, &body);
+    body.items = NULL;
+    check_one(t, &body);
 }
 
 static struct hai_piece piece_of(const char *data, size_t len) {
@@ -318,7 +327,8 @@ static void responses(void **state) {
 
 static void read_one(const char *text, enum hai_api api) {
     struct hai_piece piece = {(const uint8_t *) text, strlen(text)};
-    struct hai_body body = {&piece, 1, piece.len, hai_json_facts(scanner)};
+    struct hai_body body = {&piece, 1, piece.len, hai_json_facts(scanner),
+                            hai_json_items(scanner)};
 
     scan(text);
     assert_int_equal(hai_tools_read(&tools, &body, api), 0);
@@ -415,11 +425,140 @@ static void lengths(void **state) {
     free(text);
 }
 
+/* What tools has, as text. */
+static char *told(void) {
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    fprintf(f, "%d more %d", (int) tools.n, tools.more);
+    for (size_t i = 0; i < tools.n; i++) {
+        const struct hai_tool_result *r = &tools.list[i];
+
+        fprintf(f, "; %.*s %.*s %.*s", (int) r->id.len,
+                r->id.data ? r->id.data : "", (int) r->name.len,
+                r->name.data ? r->name.data : "", (int) r->input.len,
+                r->input.data ? r->input.data : "");
+    }
+    fclose(f);
+    assert_non_null(text);
+
+    return text;
+}
+
+static uint32_t seed;
+
+static unsigned any(unsigned n) {
+    seed = seed * 1664525 + 1013904223;
+    return (seed >> 8) % n;
+}
+
+/* One of the messages of a dialect; names and ids are few, so they meet. */
+static void put_item(FILE *f, enum hai_api api) {
+    static const char *const roles[] = {"assistant", "user", "tool", "system"};
+    static const char *const types[] = {
+        "function_call", "function_call_output", "reasoning",
+        "message",       "local_shell_call",     "custom_tool_call"};
+    unsigned id = any(6), name = any(3);
+
+    switch (any(40)) {
+    case 0:
+        fputs("\"assistant\"", f);
+        return;
+    case 1:
+        fputs("[{\"role\":\"assistant\",\"tool_calls\":[]}]", f);
+        return;
+    case 2:
+        fputs("{}", f);
+        return;
+    default:
+        break;
+    }
+
+    if (api == RESPONSES) {
+        fprintf(f,
+                "{\"type\":\"%s\",\"role\":\"%s\",\"call_id\":\"c%u\","
+                "\"name\":\"f%u\",\"arguments\":\"%u\"}",
+                types[any(6)], any(8) ? "user" : "assistant", id, name, any(9));
+        return;
+    }
+
+    fprintf(f, "{\"role\":\"%s\"", roles[any(8) ? any(2) * 2 : any(4)]);
+    if (api == CHAT) {
+        fprintf(f,
+                ",\"tool_call_id\":\"c%u\",\"tool_calls\":[{\"id\":\"c%u\","
+                "\"function\":{\"name\":\"f%u\",\"arguments\":\"%u\"}}]}",
+                any(6), id, name, any(9));
+    } else {
+        fprintf(f,
+                ",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":"
+                "\"c%u\"},{\"type\":\"tool_use\",\"id\":\"c%u\",\"name\":"
+                "\"f%u\",\"input\":%u}]}",
+                any(6), id, name, any(9));
+    }
+}
+
+/* What the scanner knows of the messages changes no answer. */
+static void from_the_end(void **state) {
+    static const enum hai_api apis[] = {CHAT, ANTHROPIC, RESPONSES};
+    size_t found = 0;
+
+    (void) state;
+
+    for (uint32_t round = 0; round < 3000; round++) {
+        enum hai_api api = apis[round % 3];
+        struct hai_piece piece;
+        struct hai_body body = {&piece, 1, 0, hai_json_facts(scanner), NULL};
+        unsigned n;
+        char *text = NULL, *whole, *end;
+        size_t len;
+        FILE *f = open_memstream(&text, &len);
+
+        assert_non_null(f);
+        seed = round;
+        n = any(4) ? any(12) : any(200);
+        fprintf(f, "{\"%s\":[", api == RESPONSES ? "input" : "messages");
+        for (unsigned i = 0; i < n; i++) {
+            fputs(i ? "," : "", f);
+            put_item(f, api);
+        }
+        if (any(10) == 0) {
+            fprintf(f, "],\"%s\":[", api == RESPONSES ? "messages" : "input");
+            put_item(f, api);
+        }
+        fputs("]}", f);
+        fclose(f);
+        assert_non_null(text);
+
+        scan(text);
+        piece = (struct hai_piece){(const uint8_t *) text, len};
+        body.size = len;
+        assert_int_equal(hai_tools_read(&tools, &body, api), 0);
+        whole = told();
+
+        body.items = hai_json_items(scanner);
+        assert_int_equal(hai_tools_read(&tools, &body, api), 0);
+        end = told();
+
+        if (strcmp(whole, end) != 0) {
+            fail_msg("%s instead of %s in %s", end, whole, text);
+        }
+        found += tools.n;
+
+        free(whole);
+        free(end);
+        free(text);
+    }
+
+    assert_true(found > 1000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chat),      cmocka_unit_test(anthropic),
         cmocka_unit_test(responses), cmocka_unit_test(many),
-        cmocka_unit_test(lengths),
+        cmocka_unit_test(lengths),   cmocka_unit_test(from_the_end),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
