@@ -96,7 +96,7 @@ void hai_doctor_firewall(const struct hai_doctor *d, struct hai_finding *f) {
     } else {
         hai_doctor_say(f, HAI_DOCTOR_WARN,
                        "Pin each container's interface to its addresses: "
-                       "nft, table hoody_ai.",
+                       "hoody-ai firewall apply, or watch as a service.",
                        "no table hoody_ai: a container with raw sockets may "
                        "take another's address");
     }

@@ -192,6 +192,7 @@ sub around {
 
     if ($text =~ /^http \{/m) {
         $text =~ s{^load_module [^\n]*\n}{}m;
+        $text =~ s{^user [^\n]*\n}{}m if $> != 0;
         return main($prefix) . ($text =~ s/^events \{\}\n//mr);
     }
     if ($text =~ /^(?:server|map|upstream|log_format) /m
