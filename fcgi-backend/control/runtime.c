@@ -66,8 +66,8 @@ struct hai_runtime *hai_runtime_open(const char *spec, char *error,
     }
 
     snprintf(error, size,
-             "\"%s\" is none of docker=<socket>, incus=<socket>, "
-             "static=<file>",
+             "\"%s\" is none of docker=<socket> (Docker or Podman), "
+             "incus=<socket>, static=<file>",
              spec);
 
     return NULL;
