@@ -76,7 +76,10 @@ sub agent {
 
 start('a');
 start('b');
-start('raw', '--cap-add', 'NET_RAW');
+
+# where the host forwards packets, containers are made so, and would hand on
+# to their owner the answers that they have stolen
+start('raw', '--cap-add', 'NET_RAW', '--sysctl', 'net.ipv4.ip_forward=0');
 start('onhost', '--network', 'host');
 start('strong', '--privileged', '--cgroupns', 'private');
 start('named');
