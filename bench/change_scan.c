@@ -186,7 +186,7 @@ int main(void) {
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         make_body(&job, sizes[i]);
-        job.body = (struct hai_body){job.pieces, 0, job.len, NULL};
+        job.body = (struct hai_body){job.pieces, 0, job.len, NULL, NULL};
         for (size_t at = 0; at < job.len; at += PIECE) {
             job.pieces[job.body.n].data = (const uint8_t *) job.text + at;
             job.pieces[job.body.n++].len =
