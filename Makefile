@@ -91,7 +91,7 @@ BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 .PHONY: all setup build module programs run test test-unit test-t \
     test-system test-asan test-valgrind test-hup test-build test-fuzz \
-    test-images model soak soak-asan bench fuzz lint \
+    test-images model soak soak-asan bench bench-programs fuzz lint \
     install uninstall dist clean help
 
 all: build
@@ -216,8 +216,10 @@ test-images: programs
 # rewrites bench/RESULTS.md; BENCH_TIME=500 BENCH_ROUNDS=3 for a quick look
 bench:
 	@util/setup bench
-	@$(MAKE) --no-print-directory build $(BENCHES)
+	@$(MAKE) --no-print-directory build bench-programs
 	@util/bench
+
+bench-programs: $(BENCHES)
 
 fuzz: $(FUZZERS)
 	@util/fuzz $(FUZZ_TIME)
