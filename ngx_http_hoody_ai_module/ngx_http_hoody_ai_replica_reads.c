@@ -702,6 +702,15 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 
         batch->want[i] = w;
 
+        /*
+         * After a reconnect, until all is loaded, hashes are as they were
+         * before: such a one must not meet a gate of today's.
+         */
+
+        if (rep->state == NGX_HTTP_HOODY_AI_LOADING) {
+            w->hash = 1;
+        }
+
         if (w->hash) {
 
             if (ngx_http_hoody_ai_replica_read(rep, w->name, w->len,
