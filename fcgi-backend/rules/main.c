@@ -236,8 +236,8 @@ static int run(struct hai_engine *engine, const struct settings *set, int fd,
     /* before the socket is closed: the next engine may have the path then */
     if (own && unlink(hai_service_path(set->socket)) != 0) {
         hai_log(errno == EACCES ? HAI_LOG_INFO : HAI_LOG_WARN,
-                "cannot remove \"%s\", the next start will: %s",
-                hai_service_path(set->socket), strerror(errno));
+                "\"%s\" stays: %s", hai_service_path(set->socket),
+                strerror(errno));
     }
 
     if (!hai_fcgi_server_stop(server, STOP_MS)) {

@@ -77,8 +77,9 @@ for my $round (1 .. 5) {
     }
 }
 
-diag(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
+note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
 ok(!$seen{200}, 'nobody is let in by half of the old and half of the new');
+cmp_ok($seen{403} // 0, '>=', 25, 'who asks during the load has the old one');
 is($seen{401}, 5, 'and the new registry is in force in the end');
 
 $s->finish;
