@@ -9,57 +9,37 @@
 #include "clock.h"
 #include "policy.h"
 
-#define TEXT(n) #n
-#define NUMBER(n) TEXT(n)
-
 /* KEYS: events, retry, data, seen, dead.
- * ARGV: group, id, eid, now, delivery, then derived entries. */
+ * ARGV: group, id, eid, now, delivery, the most deliveries, dead letters and
+ * entries, then derived entries.  Where the retry list cannot be written there
+ * is no data without a place in it. */
 static const char commit[] =
     "local seen = ARGV[3] ~= '' and redis.call('ZSCORE', KEYS[4], ARGV[3])\n"
     "if not seen then\n"
-    "  if ARGV[5] ~= '' and"
-    " redis.call('ZCARD', KEYS[2]) >= " NUMBER(
-        HAI_RETRY_MAX) " then\n"
-                       "    local d = cjson.decode(ARGV[5])\n"
-                       "    redis.call('XADD', KEYS[5], 'MAXLEN', '~', " NUMBER(
-                           HAI_DEAD_MAX) ","
-                                         " '*', 'id', ARGV[2], 'eid', ARGV[3], "
-                                         "'rule', d.rule, 'attempts', 0,"
-                                         " 'error', 'too many deliveries "
-                                         "wait', 'ts', ARGV[4],"
-                                         " 'payload', d.payload)\n"
-                                         "  elseif ARGV[5] ~= '' then\n"
-                                         "    redis.call('HSET', KEYS[3], "
-                                         "ARGV[2], ARGV[5])\n"
-                                         "    redis.call('ZADD', KEYS[2], "
-                                         "ARGV[4], ARGV[2])\n"
-                                         "  end\n"
-                                         "  local i = 6\n"
-                                         "  while i <= #ARGV do\n"
-                                         "    local n = tonumber(ARGV[i])\n"
-                                         "    redis.call('XADD', KEYS[1], "
-                                         "'MAXLEN', '~', " NUMBER(
-                                             HAI_EVENTS_MAX) ","
-                                                             " '*', "
-                                                             "unpack(ARGV, i + "
-                                                             "1, i + n))\n"
-                                                             "    i = i + n + "
-                                                             "1\n"
-                                                             "  end\n"
-                                                             "  if ARGV[3] ~= "
-                                                             "'' then\n"
-                                                             "    "
-                                                             "redis.call('ZADD'"
-                                                             ", KEYS[4], "
-                                                             "ARGV[4], "
-                                                             "ARGV[3])\n"
-                                                             "  end\n"
-                                                             "end\n"
-                                                             "redis.call('XACK'"
-                                                             ", KEYS[1], "
-                                                             "ARGV[1], "
-                                                             "ARGV[2])\n"
-                                                             "return 1\n";
+    "  if ARGV[5] ~= ''"
+    " and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[6]) then\n"
+    "    local d = cjson.decode(ARGV[5])\n"
+    "    redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*',"
+    " 'id', ARGV[2], 'eid', ARGV[3], 'rule', d.rule, 'attempts', 0,"
+    " 'error', 'too many deliveries wait', 'ts', ARGV[4],"
+    " 'payload', d.payload)\n"
+    "  elseif ARGV[5] ~= '' then\n"
+    "    redis.call('ZADD', KEYS[2], ARGV[4], ARGV[2])\n"
+    "    redis.call('HSET', KEYS[3], ARGV[2], ARGV[5])\n"
+    "  end\n"
+    "  local i = 9\n"
+    "  while i <= #ARGV do\n"
+    "    local n = tonumber(ARGV[i])\n"
+    "    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[8], '*',"
+    " unpack(ARGV, i + 1, i + n))\n"
+    "    i = i + n + 1\n"
+    "  end\n"
+    "  if ARGV[3] ~= '' then\n"
+    "    redis.call('ZADD', KEYS[4], ARGV[4], ARGV[3])\n"
+    "  end\n"
+    "end\n"
+    "redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])\n"
+    "return 1\n";
 
 /* KEYS: retry, data.  ARGV: now, lease, max, far.  What is due later than any
  * pause lasts was written by a clock that has been set back since: it is due
@@ -89,26 +69,28 @@ static const char take[] =
     "end\n"
     "return out\n";
 
-/* KEYS: retry, data, dead.  ARGV: id, lease, what, then: due, data; or the
- * fields of a dead letter. */
+/* KEYS: retry, data, dead.  ARGV: id, lease, what, the most dead letters,
+ * then: due, data; or the fields of a dead letter.  Data without a place in
+ * the list: somebody deleted the list while the delivery was leased, and what
+ * came of it counts. */
 static const char settle[] =
     "local score = redis.call('ZSCORE', KEYS[1], ARGV[1])\n"
-    "if not score or tonumber(score) ~= tonumber(ARGV[2]) then\n"
+    "if score and tonumber(score) ~= tonumber(ARGV[2])"
+    " or not redis.call('HGET', KEYS[2], ARGV[1]) then\n"
     "  return 0\n"
     "end\n"
     "if ARGV[3] == 'later' then\n"
-    "  redis.call('HSET', KEYS[2], ARGV[1], ARGV[5])\n"
-    "  redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1])\n"
+    "  redis.call('HSET', KEYS[2], ARGV[1], ARGV[6])\n"
+    "  redis.call('ZADD', KEYS[1], ARGV[5], ARGV[1])\n"
     "  return 1\n"
     "end\n"
     "if ARGV[3] == 'dead' then\n"
-    "  redis.call('XADD', KEYS[3], 'MAXLEN', '~', " NUMBER(
-        HAI_DEAD_MAX) ", '*',"
-                      " unpack(ARGV, 4))\n"
-                      "end\n"
-                      "redis.call('ZREM', KEYS[1], ARGV[1])\n"
-                      "redis.call('HDEL', KEYS[2], ARGV[1])\n"
-                      "return 1\n";
+    "  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*',"
+    " unpack(ARGV, 5))\n"
+    "end\n"
+    "redis.call('ZREM', KEYS[1], ARGV[1])\n"
+    "redis.call('HDEL', KEYS[2], ARGV[1])\n"
+    "return 1\n";
 
 void hai_store_commit(struct hai_args *args, const struct hai_worker *w,
                       struct hai_slice id, struct hai_slice eid,
@@ -126,13 +108,16 @@ void hai_store_commit(struct hai_args *args, const struct hai_worker *w,
     hai_args_add(args, eid.data, eid.len);
     hai_args_num(args, hai_now());
     hai_args_str(args, delivery != NULL ? delivery : "");
+    hai_args_num(args, HAI_RETRY_MAX);
+    hai_args_num(args, HAI_DEAD_MAX);
+    hai_args_num(args, HAI_EVENTS_MAX);
     hai_args_join(args, derived);
 }
 
 void hai_store_forget(struct hai_args *args, const struct hai_worker *w) {
     static const char script[] =
         "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])\n"
-        "redis.call('ZREMRANGEBYRANK', KEYS[1], 0, ARGV[2])\n"
+        "redis.call('ZREMRANGEBYRANK', KEYS[1], 0, '-' .. ARGV[2])\n"
         "return 1\n";
 
     hai_args_str(args, "EVAL");
@@ -140,7 +125,7 @@ void hai_store_forget(struct hai_args *args, const struct hai_worker *w) {
     hai_args_num(args, 1);
     hai_args_str(args, w->seen);
     hai_args_num(args, hai_now() - HAI_SEEN_MS);
-    hai_args_str(args, "-" NUMBER(HAI_SEEN_MAX));
+    hai_args_num(args, HAI_SEEN_MAX);
 }
 
 void hai_store_tidy(struct hai_args *args, const struct hai_worker *w,
@@ -194,6 +179,7 @@ static void begin_settle(struct hai_args *args, const struct hai_worker *w,
     hai_args_str(args, id);
     hai_args_num(args, lease);
     hai_args_str(args, what);
+    hai_args_num(args, HAI_DEAD_MAX);
 }
 
 void hai_store_done(struct hai_args *args, const struct hai_worker *w,

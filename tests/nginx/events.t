@@ -25,7 +25,7 @@ my $receiver = receiver();
 my $got;
 
 my @rules = (
-    (map { hook($_, $receiver, "/$_") } qw(plain hold fail3)),
+    (map { hook($_, $receiver, "/$_") } qw(plain hold second fail3)),
     hook('errors', $receiver, '/ok', event => 'session.error',
         trigger => { containers => ['dev-*'] }),
     logged('tool', 'tool.execute.before', toolName => 'BASH', tags => ['prod']),
@@ -213,6 +213,15 @@ ok(soon { received($after) }, 'Redis is back');
 $s->cmd('DEL', $events);
 my $again = fire('plain');
 ok(soon { received($again) }, 'a deleted stream');
+
+
+# The retry list is deleted while a delivery is under way: what comes of it
+# counts, and nothing is left of it.
+
+my $leased = fire('second');
+ok(soon { received($leased) }, 'a webhook under way');
+is($s->cmd('DEL', $s->rkey('events:retry')), 1, 'and no list any more');
+ok(settled(), 'nothing is left of it');
 
 
 # Redis refuses to keep what an entry causes: it waits.
