@@ -117,6 +117,7 @@ struct hai_json {
     uint64_t error_offset;
     uint64_t string_offset; /* of the opening quote of a key or the model */
     hai_skip_fn *skip_strings;
+    hai_messages_fn *skip_messages; /* or NULL */
 
     enum purpose purpose; /* of the string that is being read */
     uint8_t utf8_left;    /* ST_CHARACTER: bytes to come, and the range */
@@ -632,24 +633,26 @@ static inline void frame_start(struct hai_json_frame *f, uint8_t c,
     f->in_table = 0;
 }
 
-/* The object at p has the frame f: is it one of the messages? */
+/* Is f the frame of one of the messages? */
+static inline bool is_item(const struct hai_json *js,
+                           const struct hai_json_frame *f) {
+    return f == &js->frames[ITEM_DEPTH] && f[-1].close == ']'
+           && (js->top_key == HAI_KEY_MESSAGES || js->top_key == HAI_KEY_INPUT);
+}
+
+/* The object at p has the frame f. */
 static inline void item_start(struct hai_json *js,
                               const struct hai_json_frame *f,
                               const uint8_t *p) {
-    struct hai_json_items *items = &js->items;
-
-    if (f != &js->frames[ITEM_DEPTH] || f[-1].close != ']'
-        || (js->top_key != HAI_KEY_MESSAGES && js->top_key != HAI_KEY_INPUT))
-    {
+    if (!is_item(js, f)) {
         return;
     }
-
-    if (items->key != js->top_key) {
-        items->key = js->top_key;
-        items->n = 0;
+    if (js->items.key != js->top_key) {
+        js->items.key = js->top_key;
+        js->items.n = 0;
     }
 
-    items->start[items->n++ % HAI_JSON_ITEMS] = offset_of(js, p);
+    hai_json_items_add(&js->items, offset_of(js, p));
 }
 
 static const uint8_t *container_start(struct hai_json *js, const uint8_t *p) {
@@ -911,7 +914,8 @@ value:
         }
         s += len;
 
-        if (*s != '"') {
+    stopped:
+        if (s == end || *s != '"') {
             s = js->skip_strings(s, end);
             if (unlikely(s == end || *s != '"')) {
                 js->purpose = FOR_NOTHING;
@@ -931,7 +935,14 @@ value:
             {
                 *next_key++ = (struct hai_key){hai_name_content, 0};
                 p += sizeof(",\"content\":") - 1;
-                goto string;
+
+                if (js->skip_messages == NULL || f[-1].close != ']') {
+                    goto string;
+                }
+                s = js->skip_messages(p + 1, end,
+                                      is_item(js, f) ? &js->items : NULL,
+                                      offset_of(js, p + 1));
+                goto stopped;
             }
 
             /* one frame is closed, and the next one is as that was */
@@ -1150,6 +1161,7 @@ struct hai_json *hai_json_new(void) {
 
     hai_json_keys_init(&js->keys, seed);
     js->skip_strings = hai_skip_strings();
+    js->skip_messages = hai_skip_messages();
     js->depth = 0;
     js->frames[0].inside = CHECK_REPEATED;
     hai_json_reset(js);

@@ -1,6 +1,7 @@
 /*
  * The inside of JSON strings at full speed, see hai_json_skip.h: 64 bytes a
  * step with AVX2 where the processor has it, 16 with SSE2 or NEON, else 8.
+ * With AVX2 also what mostly is between the contents of two messages.
  */
 
 #include "hai_json_skip.h"
@@ -264,26 +265,26 @@ HAI_AVX2 static inline bool utf8_open(__m256i v) {
     return !_mm256_testz_si256(over, over);
 }
 
-/* Bits of the bytes that may stand behind a backslash, u excepted. */
-HAI_AVX2 static inline uint32_t simple_escapes(__m256i v) {
-    /* by nibbles: 22 2f, 5c, 62 66 6e, 72 74 */
-    const __m256i low =
-        TABLE16(0, 0, 1 | 4 | 8, 0, 8, 0, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1);
-    const __m256i high =
-        TABLE16(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0);
-    __m256i m;
-
-    /* a byte from 80 up selects zero */
-    m = _mm256_and_si256(_mm256_shuffle_epi8(low, v),
-                         _mm256_shuffle_epi8(high, high_nibbles(v)));
-    m = _mm256_cmpeq_epi8(m, _mm256_setzero_si256());
-
-    return ~(uint32_t) _mm256_movemask_epi8(m);
-}
-
 HAI_AVX2 static inline uint64_t bits64(__m256i a, __m256i b) {
     return (uint32_t) _mm256_movemask_epi8(a)
            | (uint64_t) (uint32_t) _mm256_movemask_epi8(b) << 32;
+}
+
+/* Bits of the bytes that may stand behind a backslash, u excepted. */
+HAI_AVX2 static inline uint64_t simple_escapes(__m256i a, __m256i b) {
+    /* by low nibbles, 2 and b apart, which differ in one bit; a byte from 80
+       up selects zero, and zero itself is none */
+    const __m256i same =
+        TABLE16(1, 0, 'r', 0, 't', 0, 'f', 0, 0, 0, 0, 0, '\\', 0, 'n', '/');
+    const __m256i one_bit = _mm256_set1_epi8(U(~('"' ^ 'b')));
+    const __m256i quote = _mm256_set1_epi8('"');
+
+    return bits64(
+        _mm256_or_si256(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(same, a), a),
+                        _mm256_cmpeq_epi8(_mm256_and_si256(a, one_bit), quote)),
+        _mm256_or_si256(
+            _mm256_cmpeq_epi8(_mm256_shuffle_epi8(same, b), b),
+            _mm256_cmpeq_epi8(_mm256_and_si256(b, one_bit), quote)));
 }
 
 /* v with every byte from number n on set to zero. */
@@ -359,8 +360,7 @@ HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
 
         if (escaped | carry) {
             escaped = hai_escaped_bytes(escaped, &carry);
-            wrong = escaped
-                    & ~(simple_escapes(a) | (uint64_t) simple_escapes(b) << 32);
+            wrong = escaped & ~simple_escapes(a, b);
             stop = (stop & ~escaped) | wrong;
         }
 
@@ -435,15 +435,39 @@ HAI_AVX2 static inline uint64_t equal_bits(__m256i a, __m256i b, char c) {
 }
 
 /*
- * Plain text with simple escapes; what is more goes to skip_dense_avx2().
- * However many escapes there are, a block takes the same way.
+ * Marks quotes, controls, non-ASCII and what is no simple escape among the 64
+ * bytes at p.  *carry says whether the byte before escapes the first of them,
+ * and then the same of the next 64.  However many escapes there are, a block
+ * takes the same way.  As a function of its own it would load its constants
+ * for each block.
  */
+HAI_AVX2 static inline __attribute__((always_inline)) uint64_t
+string_stops(const uint8_t *p, uint64_t *carry) {
+    __m256i a = _mm256_loadu_si256((const __m256i *) p);
+    __m256i b = _mm256_loadu_si256((const __m256i *) (p + 32));
+    uint64_t stop = bits64(special_bytes(a), special_bytes(b));
+    uint64_t escaped;
+
+    if ((stop | *carry) == 0) {
+        return 0;
+    }
+
+    escaped = equal_bits(a, b, '\\');
+    if ((escaped | *carry) == 0) {
+        return stop;
+    }
+
+    stop &= ~escaped;
+    escaped = hai_escaped_bytes(escaped, carry);
+
+    return (stop & ~escaped) | (escaped & ~simple_escapes(a, b));
+}
+
+/* Plain text with simple escapes; what is more goes to skip_dense_avx2(). */
 HAI_AVX2 static const uint8_t *skip_strings_avx2(const uint8_t *p,
                                                  const uint8_t *end) {
-    const uint8_t *last;
-    uint64_t stop, escaped, carry;
-    __m256i a, b, a_special, b_special;
-    unsigned n;
+    const uint8_t *last, *text;
+    uint64_t stop, carry = 0;
 
     if (end - p < 64) {
         return skip_strings(p, end);
@@ -452,45 +476,107 @@ HAI_AVX2 static const uint8_t *skip_strings_avx2(const uint8_t *p,
     last = end - 64;
 
     do {
-        a = _mm256_loadu_si256((const __m256i *) p);
-        b = _mm256_loadu_si256((const __m256i *) (p + 32));
-        a_special = special_bytes(a);
-        b_special = special_bytes(b);
-
-        stop = bits64(a_special, b_special);
-        if (stop == 0) {
-            p += 64;
-            continue;
-        }
-
-        escaped = equal_bits(a, b, '\\');
-        n = 64;
-
-        if (escaped) {
-            /* the row begins outside of an escape */
-            carry = 0;
-            stop &= ~escaped;
-            escaped = hai_escaped_bytes(escaped, &carry);
-            n -= (unsigned) carry;
-            /* an escape that is not a simple one */
-            stop =
-                (stop & ~escaped)
-                | (escaped
-                   & ~(simple_escapes(a) | (uint64_t) simple_escapes(b) << 32));
-        }
+        text = p - carry;
+        stop = string_stops(p, &carry);
 
         if (stop) {
-            n = (unsigned) __builtin_ctzll(stop);
-            if (likely(p[n] == '"')) {
-                return p + n;
-            }
-            return skip_dense_avx2(p, end);
+            p += __builtin_ctzll(stop);
+            return likely(*p == '"') ? p : skip_dense_avx2(text, end);
         }
-
-        p += n;
+        p += 64;
     } while (p <= last);
 
-    return skip_strings(p, end);
+    return skip_strings(p - carry, end);
+}
+
+/*
+ * Bytes from behind the quote that ends a message's content to behind the one
+ * that begins the next one's; 0 where it is not the usual 28 or 33.  These
+ * are read.
+ */
+HAI_AVX2 static inline unsigned message_gap(const uint8_t *p) {
+    static const char user[33] = "},{\"role\":\"user\",\"content\":\"";
+    static const char assistant[] = "},{\"role\":\"assistant\",\"content\":\"";
+    const uint32_t user_bits = (UINT32_C(1) << 28) - 1;
+    __m256i v = _mm256_loadu_si256((const __m256i *) p);
+    __m256i w = _mm256_loadu_si256((const __m256i *) user);
+
+    w = _mm256_cmpeq_epi8(v, w);
+    if (((uint32_t) _mm256_movemask_epi8(w) & user_bits) == user_bits) {
+        return 28;
+    }
+
+    w = _mm256_loadu_si256((const __m256i *) assistant);
+    w = _mm256_cmpeq_epi8(v, w);
+    if ((uint32_t) _mm256_movemask_epi8(w) == UINT32_MAX && p[32] == '"') {
+        return 33;
+    }
+
+    return 0;
+}
+
+/*
+ * The blocks do not begin where a message does: where they begin depends on
+ * no text, so the processor reads the next ones before it knows where this
+ * message ends.
+ */
+HAI_AVX2 static const uint8_t *skip_messages_avx2(const uint8_t *p,
+                                                  const uint8_t *end,
+                                                  struct hai_json_items *items,
+                                                  uint64_t offset) {
+    const uint8_t *const begin = p;
+    const uint8_t *const last = end - 64; /* there are so many before p */
+    const uint8_t *text;
+    uint64_t stop, carried, carry = 0;
+    unsigned n, gap, from = 0; /* where in the block the text begins */
+
+    while (p <= last) {
+        carried = carry;
+        stop = string_stops(p, &carry);
+
+        if (stop) {
+            text = p + from - carried;
+            stop &= UINT64_MAX << from;
+        }
+        from = 0;
+
+        while (stop) {
+            n = (unsigned) __builtin_ctzll(stop);
+
+            if (unlikely(p[n] != '"')) {
+                text = skip_dense_avx2(text, end);
+                if (text > last || *text != '"') {
+                    return text;
+                }
+                p = text;
+                carry = 0;
+                goto next;
+            }
+
+            text = p + n;
+            gap = text < last ? message_gap(text + 1) : 0;
+            if (gap == 0) {
+                return text;
+            }
+            if (items) {
+                hai_json_items_add(items,
+                                   offset + (uint64_t) (text + 3 - begin));
+            }
+
+            n += 1 + gap;
+            text = p + n;
+            if (n >= 64) {
+                from = n - 64;
+                break;
+            }
+            stop &= UINT64_MAX << n;
+        }
+
+        p += 64;
+    next:;
+    }
+
+    return p + from - carry;
 }
 
 #endif
@@ -506,4 +592,14 @@ hai_skip_fn *hai_skip_strings(void) {
 #endif
 
     return skip_strings;
+}
+
+hai_messages_fn *hai_skip_messages(void) {
+#if defined(HAI_JSON_X86)
+    if (hai_skip_strings() == skip_strings_avx2) {
+        return skip_messages_avx2;
+    }
+#endif
+
+    return NULL;
 }

@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "hai_json.h"
+
 #if defined(__x86_64__) && !defined(HAI_JSON_PORTABLE)
 #define HAI_JSON_X86 1
 #include <immintrin.h>
@@ -34,7 +36,21 @@ typedef const uint8_t *hai_skip_fn(const uint8_t *p, const uint8_t *end);
 /* The fastest for this processor. */
 hai_skip_fn *hai_skip_strings(void);
 
-/* The same, but stops at backslashes: what it took is the text itself. */
+/*
+ * The same, but where a message ends with the string and another one follows
+ * in the usual way (a role that is user or assistant, then the content), it
+ * goes on in that one's content.  Where these messages begin is added to items,
+ * unless that is NULL; offset: of p in the body.
+ */
+typedef const uint8_t *hai_messages_fn(const uint8_t *p, const uint8_t *end,
+                                       struct hai_json_items *items,
+                                       uint64_t offset);
+
+/* The one for this processor, or NULL. */
+hai_messages_fn *hai_skip_messages(void);
+
+/* As hai_skip_strings(), but it stops at backslashes: what it took is the text
+ * itself. */
 const uint8_t *hai_skip_text(const uint8_t *p, const uint8_t *end);
 
 /*
@@ -149,15 +165,22 @@ static inline unsigned hai_first_special(const uint8_t *p) {
  * The escaped bytes among 64, given their backslashes; *carry says that the
  * first of 64 is escaped by the one before, and then the same of the next.
  *
- * In a run of backslashes every second byte is escaped, counted from the
- * run's first, and the byte behind the run belongs to the row.  So runs are
- * told apart by the parity of their first bit: adding that bit to a run
+ * In a run of backslashes, mostly of one, every second byte is escaped,
+ * counted from the run's first, and the byte behind the run belongs to the
+ * row.  So runs are told apart by the parity of their first bit: adding that
+ * bit to a run
  * carries through it and clears it.
  */
 static inline uint64_t hai_escaped_bytes(uint64_t backslashes,
                                          uint64_t *carry) {
     const uint64_t even_bits = UINT64_C(0x5555555555555555);
     uint64_t first, even, odd, escaped;
+
+    if (likely((backslashes & (backslashes << 1 | *carry)) == 0)) {
+        escaped = backslashes << 1 | *carry;
+        *carry = backslashes >> 63;
+        return escaped;
+    }
 
     backslashes &= ~*carry;
     first = backslashes & ~(backslashes << 1);
@@ -167,6 +190,12 @@ static inline uint64_t hai_escaped_bytes(uint64_t backslashes,
     *carry = odd >> 63;
 
     return escaped;
+}
+
+/* The object at this offset is an element of the array. */
+static inline void hai_json_items_add(struct hai_json_items *items,
+                                      uint64_t offset) {
+    items->start[items->n++ % HAI_JSON_ITEMS] = offset;
 }
 
 static inline bool hai_is_space(uint8_t c) {

@@ -845,17 +845,23 @@ static void forgets_many_keys_of_a_message(void **state) {
     assert_int_equal(r.status, HAI_JSON_DUPLICATE_KEY);
 }
 
+static const char *const pieces[] = {
+    "a", "plain text ", "0123456789abcdef0123456789abcdef", "\\n", "\\\\",
+    "\\\"", "\\/",
+    /* what is not skipped in the first way */
+    "\\u00e9", "\\ud83d\\ude00", "\xc3\xa9", "\xe4\xb8\xad", "\xf0\x9f\x98\x80",
+    "\xef\xbf\xbf",
+    /* from here on seldom */
+    "\xe4\xb8", "\x80", "\\x", "\n", "\\u12g4", "\\udc00", "\xed\xa0"};
+
+#define SIMPLE_PIECES 7
+#define GOOD_PIECES 13
+
 /*
  * Long strings made of pieces at random: the wide skipping and the byte-wise
  * code (the same bytes one by one) must agree, also on what is wrong.
  */
 static void skips_as_it_reads(void **state) {
-    static const char *const pieces[] = {
-        "a", "plain text ", "0123456789abcdef0123456789abcdef", "\\n", "\\\\",
-        "\\\"", "\\u00e9", "\\ud83d\\ude00", "\xc3\xa9", "\xe4\xb8\xad",
-        "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "\\/",
-        /* from here on seldom */
-        "\xe4\xb8", "\x80", "\\x", "\n", "\\u12g4", "\\udc00", "\xed\xa0"};
     unsigned seed = 20240229, refused = 0;
     struct result whole, r;
     char body[700];
@@ -866,7 +872,7 @@ static void skips_as_it_reads(void **state) {
         n = (size_t) snprintf(body, sizeof(body), "{\"a\":\"");
         while (n < 400) {
             seed = seed * 1103515245 + 12345;
-            piece = (seed >> 16) % 13;
+            piece = (seed >> 16) % (i % 2 ? SIMPLE_PIECES : GOOD_PIECES);
             if ((seed >> 8) % 61 == 0) {
                 piece = (seed >> 16) % ARRAY_SIZE(pieces);
             }
@@ -886,6 +892,109 @@ static void skips_as_it_reads(void **state) {
     }
 
     assert_in_range(refused, 100, 3900);
+}
+
+/* Every byte behind a backslash, in the places where a block can have it. */
+static void knows_every_escape(void **state) {
+    static const size_t places[] = {8, 40, 69, 70, 71, 134};
+    struct result whole, r;
+    char body[256];
+
+    (void) state;
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        for (int c = 0; c < 256; c++) {
+            memset(body, 'x', sizeof(body));
+            memcpy(body, "{\"a\":\"", 6);
+            memcpy(body + sizeof(body) - 2, "\"}", 2);
+            body[places[i] - 1] = '\\';
+            body[places[i]] = (char) c;
+
+            scan3(body, sizeof(body), 0, 0, &whole);
+            assert_int_equal(whole.status == HAI_JSON_OK,
+                             c != 0 && strchr("\"\\/bfnrt", c) != NULL);
+            scan_bytes(body, sizeof(body), &r);
+            assert_same(&whole, &r);
+        }
+    }
+}
+
+/*
+ * Conversations at random: contents of all lengths from one block to the next,
+ * and between them what it is in most bodies, or nearly that.
+ */
+static void reads_on_in_the_next_message(void **state) {
+    static const char *const places[][2] = {
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"", "\"}]}"},
+        {"{\"input\":[{\"role\":\"user\",\"content\":\"", "\"}],\"n\":1}"},
+        {"{\"system\":[{\"role\":\"user\",\"content\":\"", "\"}]}"},
+        {"{\"messages\":{\"role\":\"user\",\"content\":\"", "\"}}"},
+        {"{\"messages\":[[{\"role\":\"user\",\"content\":\"", "\"}]]}"}};
+    static const char *const gaps[] = {
+        "\"},{\"role\":\"user\",\"content\":\"",
+        "\"},{\"role\":\"assistant\",\"content\":\"",
+        /* from here on seldom */
+        "\"},{\"role\":\"tool\",\"content\":\"",
+        "\"},{\"role\":\"assistant\",\"content\": \"",
+        "\"},{\"role\":\"user\",\"name\":\"x\",\"content\":\"",
+        "\"},{\"role\":\"user\",\"content\":7},{\"role\":\"a\",\"content\":\"",
+        "\",\"x\":[{\"role\":\"user\",\"content\":\"a\"}],\"y\":\"",
+        "\"},{\"role\":\"user\",\"content\":\"x\",\"content\":\"",
+        "\"},{\"role\":\"user\",\"Content\":\"",
+        "\"},{\"role\":\"assistant\",\"content\"\"",
+        "\"}],{\"role\":\"user\",\"content\":\""};
+    unsigned seed = 20261130, refused = 0, items = 0;
+    struct result whole, r;
+    size_t n, place, len, part, at;
+    const char *text;
+    char body[1400];
+
+    (void) state;
+    for (int i = 0; i < 1500; i++) {
+        place = i % 3 ? 0 : (size_t) i / 3 % ARRAY_SIZE(places);
+        n = (size_t) sprintf(body, "%s", places[place][0]);
+
+        while (n < 1000) {
+            seed = seed * 1103515245 + 12345;
+            len = (seed >> 16) % 100;
+            for (size_t k = 0; k < len; k++) {
+                body[n++] = 'x';
+            }
+
+            /* in every other body nothing but plain text */
+            for (unsigned k = (seed >> 8) % 3; i % 2 && k; k--) {
+                seed = seed * 1103515245 + 12345;
+                part =
+                    (seed >> 16) % (i % 4 == 1 ? SIMPLE_PIECES : GOOD_PIECES);
+                if ((seed >> 8) % 131 == 0) {
+                    part = (seed >> 16) % ARRAY_SIZE(pieces);
+                }
+                n += (size_t) sprintf(body + n, "%s", pieces[part]);
+            }
+
+            seed = seed * 1103515245 + 12345;
+            text = gaps[(seed >> 16) % 2];
+            if ((seed >> 8) % 31 == 0) {
+                text = gaps[(seed >> 16) % ARRAY_SIZE(gaps)];
+            }
+            n += (size_t) sprintf(body + n, "%s", text);
+        }
+        n += (size_t) sprintf(body + n, "%s", places[place][1]);
+
+        scan3(body, n, 0, 0, &whole);
+        scan_bytes(body, n, &r);
+        assert_same(&whole, &r);
+        for (unsigned k = 0; k < 5; k++) {
+            seed = seed * 1103515245 + 12345;
+            at = (seed >> 16) % n;
+            scan3(body, n, at / 2, at, &r);
+            assert_same(&whole, &r);
+        }
+        refused += whole.status != HAI_JSON_OK;
+        items += whole.status == HAI_JSON_OK && whole.items.n > 5;
+    }
+
+    assert_in_range(refused, 100, 1000);
+    assert_in_range(items, 300, 1400);
 }
 
 /* An object of n keys; each with a prefix, so short and long ones. */
@@ -1049,6 +1158,8 @@ int main(void) {
         cmocka_unit_test(reads_messages_as_other_objects),
         cmocka_unit_test(forgets_many_keys_of_a_message),
         cmocka_unit_test(skips_as_it_reads),
+        cmocka_unit_test(knows_every_escape),
+        cmocka_unit_test(reads_on_in_the_next_message),
         cmocka_unit_test(takes_many_keys_in_linear_time),
         cmocka_unit_test(keeps_nested_keys_apart),
         cmocka_unit_test(refuses_more_keys_than_it_remembers),
