@@ -359,7 +359,7 @@ HAI_AVX2 static const uint8_t *skip_dense_avx2(const uint8_t *p,
         carried = carry;
 
         if (escaped | carry) {
-            escaped = hai_escaped_bytes(escaped, &carry);
+            escaped = hai_escaped_bytes(escaped, 64, &carry);
             wrong = escaped & ~simple_escapes(a, b);
             stop = (stop & ~escaped) | wrong;
         }
@@ -458,7 +458,7 @@ string_stops(const uint8_t *p, uint64_t *carry) {
     }
 
     stop &= ~escaped;
-    escaped = hai_escaped_bytes(escaped, carry);
+    escaped = hai_escaped_bytes(escaped, 64, carry);
 
     return (stop & ~escaped) | (escaped & ~simple_escapes(a, b));
 }

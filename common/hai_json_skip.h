@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "hai_escaped.h"
 #include "hai_json.h"
 
 #if defined(__x86_64__) && !defined(HAI_JSON_PORTABLE)
@@ -160,37 +161,6 @@ static inline unsigned hai_first_special(const uint8_t *p) {
 }
 
 #endif
-
-/*
- * The escaped bytes among 64, given their backslashes; *carry says that the
- * first of 64 is escaped by the one before, and then the same of the next.
- *
- * In a run of backslashes, mostly of one, every second byte is escaped,
- * counted from the run's first, and the byte behind the run belongs to the
- * row.  So runs are told apart by the parity of their first bit: adding that
- * bit to a run
- * carries through it and clears it.
- */
-static inline uint64_t hai_escaped_bytes(uint64_t backslashes,
-                                         uint64_t *carry) {
-    const uint64_t even_bits = UINT64_C(0x5555555555555555);
-    uint64_t first, even, odd, escaped;
-
-    if (likely((backslashes & (backslashes << 1 | *carry)) == 0)) {
-        escaped = backslashes << 1 | *carry;
-        *carry = backslashes >> 63;
-        return escaped;
-    }
-
-    backslashes &= ~*carry;
-    first = backslashes & ~(backslashes << 1);
-    even = backslashes & ~(backslashes + (first & even_bits));
-    odd = backslashes & ~even;
-    escaped = ((even << 1) & ~even_bits) | ((odd << 1) & even_bits) | *carry;
-    *carry = odd >> 63;
-
-    return escaped;
-}
 
 /* The object at this offset is an element of the array. */
 static inline void hai_json_items_add(struct hai_json_items *items,

@@ -6,6 +6,7 @@
 #ifndef HAI_USAGE_CORE_H
 #define HAI_USAGE_CORE_H
 
+#include "hai_escaped.h"
 #include "hai_usage.h"
 
 #include <string.h>
@@ -57,40 +58,6 @@ enum key {
 
 static inline bool is_blank(uint8_t c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-/*
- * The bytes behind an odd run of backslashes.  *escaped is true when the byte
- * before the block is an escaping backslash, and becomes the same fact for
- * the byte behind the block's len bytes.
- *
- * Adding the first bit of a run to the run leaves one bit right behind it.
- * Done for runs that begin at even places, that bit is at an odd place where
- * the run is odd, and the other way round.
- */
-static inline uint64_t escaped_bytes(uint64_t backslash, unsigned len,
-                                     bool *escaped) {
-    const uint64_t even = UINT64_C(0x5555555555555555);
-    uint64_t before = *escaped;
-    uint64_t begin, behind_even, behind_odd, result;
-
-    backslash &= ~before;
-    begin = backslash & ~(backslash << 1);
-
-    behind_even = backslash + (begin & even);
-    behind_odd = backslash + (begin & ~even);
-
-    result = ((behind_even & ~even) | (behind_odd & even)) & ~backslash;
-
-    if (len < BLOCK) {
-        *escaped = (result | before) >> len & 1;
-
-    } else {
-        /* a run from an odd place to the end went over */
-        *escaped = behind_odd < backslash;
-    }
-
-    return result | before;
 }
 
 static inline void take_count(struct hai_usage *usage, enum key key,

@@ -196,7 +196,7 @@ static inline void load_raw(struct raw *raw, const uint8_t *p) {
 static void classify(struct hai_usage_scan *us, const uint8_t *start,
                      const uint8_t *p, size_t n, struct block *b) {
     uint64_t in_string = us->in_string;
-    bool escaped = us->escaped;
+    uint64_t escaped = us->escaped;
     uint8_t copy[BLOCK];
     struct raw raw;
 
@@ -210,7 +210,8 @@ static void classify(struct hai_usage_scan *us, const uint8_t *start,
         }
 
         uint64_t str =
-            raw.quote & ~escaped_bytes(raw.backslash, (unsigned) len, &escaped);
+            raw.quote
+            & ~hai_escaped_bytes(raw.backslash, (unsigned) len, &escaped);
 
         str = parity_prefix(str) ^ in_string;
         in_string = UINT64_C(0) - (str >> 63);
@@ -230,7 +231,7 @@ classify_avx2(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *p,
     const __m256i fold = _mm256_set1_epi8(0x20);
     const __m128i ones = _mm_set1_epi8((char) 0xff);
     uint64_t in_string = us->in_string;
-    bool escaped = us->escaped;
+    uint64_t escaped = us->escaped;
     uint8_t copy[BLOCK];
 
     for (size_t done = 0; done < n; done += BLOCK, b++) {
@@ -244,7 +245,7 @@ classify_avx2(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *p,
         uint64_t backslash = equal_bits(low, high, '\\') >> shift;
         uint64_t str = equal_bits(low, high, '"') >> shift;
 
-        str &= ~escaped_bytes(backslash, (unsigned) len, &escaped);
+        str &= ~hai_escaped_bytes(backslash, (unsigned) len, &escaped);
 
         /* a carry-less product with all ones is the parity prefix */
         __m128i product =

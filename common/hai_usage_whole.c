@@ -119,19 +119,19 @@ static inline bool whole_object(struct hai_usage_scan *us, const uint8_t *start,
     return true;
 }
 
-/* As escaped_bytes(), of a block of which `seen` bytes in front are not new. */
+/* As hai_escaped_bytes(), of a block whose first `seen` bytes are not new. */
 static inline __attribute__((target("avx2"))) uint64_t
-escaped_bits(__m256i low, __m256i high, unsigned seen, bool *escaped) {
+escaped_bits(__m256i low, __m256i high, unsigned seen, uint64_t *escaped) {
     const __m256i slash = _mm256_set1_epi8('\\');
     __m256i slashes = _mm256_or_si256(_mm256_cmpeq_epi8(low, slash),
                                       _mm256_cmpeq_epi8(high, slash));
 
-    if (!*escaped && _mm256_testz_si256(slashes, slashes)) {
+    if (*escaped == 0 && _mm256_testz_si256(slashes, slashes)) {
         return 0;
     }
 
-    return escaped_bytes(equal_bits(low, high, '\\') >> seen, BLOCK - seen,
-                         escaped);
+    return hai_escaped_bytes(equal_bits(low, high, '\\') >> seen, BLOCK - seen,
+                             escaped);
 }
 
 /*
@@ -209,7 +209,7 @@ whole_feed(struct hai_usage_scan *us, const uint8_t *start, const uint8_t *end,
     unsigned seen = 0;           /* those that were, in front */
     uint64_t in_string = 0;
     uint64_t skip = 0;
-    bool escaped = false;
+    uint64_t escaped = 0;
 
     /* of the first block the bytes in front of it are not read */
     *calls = has_calls(start, start + 3);

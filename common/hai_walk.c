@@ -212,7 +212,7 @@ static inline uint64_t parity(uint64_t bits) {
 
 /* Takes an object or an array whose opening bracket is next. */
 static void skip_container(struct hai_walk *w) {
-    uint64_t carry = 0, inside = 0, escaped, brackets;
+    uint64_t carry = 0, inside = 0, brackets;
     uint8_t rest[BLOCK];
     size_t depth = 0, n;
     struct block b;
@@ -229,11 +229,7 @@ static void skip_container(struct hai_walk *w) {
         }
 
         if (b.backslash | carry) {
-            escaped = hai_escaped_bytes(b.backslash, &carry);
-            b.quote &= ~escaped;
-            if (n < BLOCK) {
-                carry = escaped >> n & 1;
-            }
+            b.quote &= ~hai_escaped_bytes(b.backslash, (unsigned) n, &carry);
         }
 
         inside ^= parity(b.quote);

@@ -1,4 +1,5 @@
 /* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 /* LIBS: -ljansson */
 
 /*

@@ -7,6 +7,7 @@
 /* SOURCES: common/hai_change.c common/hai_change_text.c */
 /* SOURCES: common/hai_change_set.c common/hai_change_find.c */
 /* SOURCES: common/hai_change_put.c common/hai_edit.c common/hai_walk.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 /* LIBS: -ljansson -lcrypto */
 
 /*

@@ -3,6 +3,7 @@
 /* SOURCES: common/hai_change_text.c common/hai_walk.c common/hai_edit.c */
 /* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
 /* SOURCES: tests/unit/change_model.c tests/unit/change_run.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 /* LIBS: -ljansson */
 
 /* What changes refuse, escape, compare, and how much of it they take. */

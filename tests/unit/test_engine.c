@@ -7,6 +7,7 @@
 /* SOURCES: common/hai_change_text.c common/hai_edit.c common/hai_json.c */
 /* SOURCES: common/hai_json_names.c common/hai_json_skip.c */
 /* SOURCES: common/hai_identity.c common/hai_body.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 /* LIBS: -ljansson -lcrypto -lpthread */
 
 /*

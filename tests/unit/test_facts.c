@@ -1,5 +1,6 @@
 /* SOURCES: common/hai_facts.c common/hai_json.c common/hai_json_names.c */
 /* SOURCES: common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 
 /*
  * The line that tells of a scan: there and back for bodies of every kind, and

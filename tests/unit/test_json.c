@@ -1,4 +1,5 @@
 /* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 
 /*
  * The request scanner: what it accepts, what it refuses and where, and that

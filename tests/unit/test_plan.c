@@ -3,6 +3,7 @@
 /* SOURCES: common/hai_change_put.c common/hai_change_text.c */
 /* SOURCES: common/hai_edit.c common/hai_json.c common/hai_json_names.c */
 /* SOURCES: common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 
 /*
  * Plans: what is read of one, and everything that is none.  ' stands for "

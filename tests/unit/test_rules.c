@@ -4,6 +4,7 @@
 /* SOURCES: fcgi-backend/lib/rules_text.c fcgi-backend/lib/locate.c */
 /* SOURCES: fcgi-backend/lib/file.c common/hai_json.c */
 /* SOURCES: common/hai_json_names.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 /* LIBS: -ljansson -lcrypto */
 
 /*

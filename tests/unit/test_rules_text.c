@@ -1,6 +1,7 @@
 /* SOURCES: fcgi-backend/lib/rules.c fcgi-backend/lib/rules_text.c */
 /* SOURCES: fcgi-backend/lib/rules_memory.c fcgi-backend/lib/locate.c */
 /* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 /* LIBS: -ljansson -lcrypto -lpthread */
 
 /*

@@ -1,5 +1,6 @@
 /* SOURCES: common/hai_tools.c common/hai_walk.c common/hai_edit.c */
 /* SOURCES: common/hai_json.c common/hai_json_names.c common/hai_json_skip.c */
+/* SOURCES: common/hai_json_fast.c common/hai_json_string.c */
 
 /*
  * New tool results of a request: which count as new, the names and inputs
