@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 /*
- * The escaped bytes among len, at most 64, given their backslashes; bits from
- * len on are zero.  *carry, 0 or 1: whether the first byte is escaped by the
- * one before; then the same of the byte behind them.
+ * The escaped bytes among len, at most 64, given their backslashes, whose bits
+ * from len on are zero.  *carry, 0 or 1: whether the first byte is escaped by
+ * the one before; then the same of the byte behind them, which can have a bit
+ * in the result too.
  *
  * In a run of backslashes, mostly of one, every second byte is escaped,
  * counted from the run's first, and the byte behind the run belongs to the

@@ -47,9 +47,9 @@ static inline bool is_next_message(const uint8_t *p) {
 /*
  * Reads on while the input has the usual shapes, and at least FAST_BYTES are
  * left behind each value.  At anything else it goes back to where a token
- * begins and leaves that to the general machine, which comes back here
- * afterwards: so it never refuses, and what it did until then does no harm
- * when it is done again.
+ * begins, or in a string to where skipping stopped, and leaves that to the
+ * general machine, which comes back here afterwards: so nothing is refused
+ * here, and what was done until then does no harm when it is done again.
  */
 const uint8_t *hai_json_fast(struct hai_json *js, const uint8_t *p,
                              const uint8_t *end) {

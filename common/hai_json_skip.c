@@ -525,7 +525,7 @@ HAI_AVX2 static const uint8_t *skip_messages_avx2(const uint8_t *p,
                                                   struct hai_json_items *items,
                                                   uint64_t offset) {
     const uint8_t *const begin = p;
-    const uint8_t *const last = end - 64; /* there are so many before p */
+    const uint8_t *const last = end - 64;
     const uint8_t *text;
     uint64_t stop, carried, carry = 0;
     unsigned n, gap, from = 0; /* where in the block the text begins */

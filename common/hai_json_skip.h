@@ -38,10 +38,13 @@ typedef const uint8_t *hai_skip_fn(const uint8_t *p, const uint8_t *end);
 hai_skip_fn *hai_skip_strings(void);
 
 /*
- * The same, but where a message ends with the string and another one follows
- * in the usual way (a role that is user or assistant, then the content), it
- * goes on in that one's content.  Where these messages begin is added to items,
- * unless that is NULL; offset: of p in the body.
+ * Where a message ends with the string and another one follows in the usual
+ * way (a role that is user or assistant, then the content), it goes on in that
+ * one's content.  Where these messages begin is added to items, unless that is
+ * NULL; offset: of p in the body.
+ *
+ * It may also stop at any character of the last 64 bytes: hai_skip_strings()
+ * goes on from there.  The piece of which p is a part has at least so many.
  */
 typedef const uint8_t *hai_messages_fn(const uint8_t *p, const uint8_t *end,
                                        struct hai_json_items *items,

@@ -48,7 +48,8 @@ void hai_store_take(struct hai_args *args, const struct hai_worker *w,
 
 /*
  * What became of a leased delivery.  Nothing happens where the lease has
- * ended and another one has it, or it is gone.
+ * ended and another one has it, or it is gone.  Where the list itself was
+ * deleted nobody knows of leases any more, and every outcome counts.
  */
 void hai_store_done(struct hai_args *args, const struct hai_worker *w,
                     const char *id, uint64_t lease);
