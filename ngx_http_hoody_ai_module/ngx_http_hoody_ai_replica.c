@@ -888,7 +888,7 @@ ngx_http_hoody_ai_replica_decide(ngx_http_hoody_ai_replica_t *rep,
 
     if (e->gate != rep->gate) {
         ngx_http_hoody_ai_replica_ask(rep, ngx_http_hoody_ai_entry_name(e),
-                                      e->name_len, 0);
+                                      e->name_len);
         return NGX_HTTP_HOODY_AI_WAIT;
     }
 
@@ -935,7 +935,7 @@ ngx_http_hoody_ai_replica_find(ngx_http_hoody_ai_replica_t *rep,
         w = ngx_http_hoody_ai_replica_wanted(rep, claim->data, claim->len);
 
         if (w == NULL || w->state != NGX_HTTP_HOODY_AI_WANT_ABSENT) {
-            ngx_http_hoody_ai_replica_ask(rep, claim->data, claim->len, 1);
+            ngx_http_hoody_ai_replica_ask(rep, claim->data, claim->len);
             return NGX_HTTP_HOODY_AI_WAIT;
         }
     }

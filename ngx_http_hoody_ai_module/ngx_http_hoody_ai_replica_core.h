@@ -310,12 +310,9 @@ void ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev);
 ngx_http_hoody_ai_want_t *ngx_http_hoody_ai_replica_wanted(
     ngx_http_hoody_ai_replica_t *rep, u_char *name, size_t len);
 
-/*
- * Wants the hash, or only the gate, of a name that a request asks for; the
- * request is to wait.
- */
+/* wants hash and gate of a name that a request asks for, which is to wait */
 void ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep,
-    u_char *name, size_t len, ngx_uint_t hash);
+    u_char *name, size_t len);
 /* the same for a name that the scan found */
 void ngx_http_hoody_ai_replica_stray(ngx_http_hoody_ai_replica_t *rep,
     u_char *name, size_t len);

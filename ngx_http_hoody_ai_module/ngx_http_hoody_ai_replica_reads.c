@@ -305,7 +305,7 @@ ngx_http_hoody_ai_replica_drop(ngx_http_hoody_ai_replica_t *rep,
 
 void
 ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep, u_char *name,
-    size_t len, ngx_uint_t hash)
+    size_t len)
 {
     ngx_http_hoody_ai_want_t  *w;
 
@@ -334,9 +334,7 @@ ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep, u_char *name,
         return;
     }
 
-    if (hash) {
-        w->hash = 1;
-    }
+    w->hash = 1;
 
     ngx_http_hoody_ai_replica_queue(rep, w);
     ngx_post_event(&rep->post, &ngx_posted_events);
@@ -702,15 +700,6 @@ ngx_http_hoody_ai_replica_send_batch(ngx_http_hoody_ai_replica_t *rep)
 
         batch->want[i] = w;
 
-        /*
-         * After a reconnect, until all is loaded, hashes are as they were
-         * before: such a one must not meet a gate of today's.
-         */
-
-        if (rep->state == NGX_HTTP_HOODY_AI_LOADING) {
-            w->hash = 1;
-        }
-
         if (w->hash) {
 
             if (ngx_http_hoody_ai_replica_read(rep, w->name, w->len,
@@ -864,7 +853,7 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
 {
     int64_t                            pttl;
     ngx_str_t                          name;
-    ngx_uint_t                         i, k, n, current, enabled;
+    ngx_uint_t                         i, k, n, current, enabled, whole;
     ngx_http_hoody_ai_want_t          *w;
     ngx_http_hoody_ai_redis_reply_t   *gates, **element;
 
@@ -952,6 +941,8 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
             }
         }
 
+        whole = w->reading;
+
         w->reading = 0;
         w->shared = 0;
 
@@ -962,18 +953,19 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
 
         batch->want[i] = NULL;
 
-        if (current) {
+        if (current && (whole || !enabled)) {
             ngx_http_hoody_ai_replica_set_gate(rep, w, batch->gate, enabled);
 
         } else if (w->asked) {
 
-            /* the hash is known, the gate was written again: once more */
+            /* the gate was written again, or came alone: once more */
 
+            w->hash = 1;
             w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
             ngx_http_hoody_ai_replica_queue(rep, w);
             continue;
 
-        } else {
+        } else if (!current) {
 
             /*
              * The next sweep finds it if it is live.  While the set is
