@@ -31,6 +31,8 @@ static void ngx_http_hoody_ai_replica_load_pttl(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_load_fields(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
+static void ngx_http_hoody_ai_replica_load_read(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_load_done(
     ngx_http_hoody_ai_replica_t *rep);
 static void ngx_http_hoody_ai_replica_scan_page(void *data, void *arg,
@@ -369,7 +371,8 @@ ngx_http_hoody_ai_replica_load_add(ngx_http_hoody_ai_replica_t *rep,
 static ngx_int_t
 ngx_http_hoody_ai_replica_load_more(ngx_http_hoody_ai_replica_t *rep)
 {
-    u_char  *p;
+    u_char     *p;
+    ngx_str_t   argv[1];
 
     while (rep->load.sent < rep->load.len
            && rep->load.outstanding < NGX_HTTP_HOODY_AI_WINDOW)
@@ -391,11 +394,20 @@ ngx_http_hoody_ai_replica_load_more(ngx_http_hoody_ai_replica_t *rep)
         rep->load.outstanding++;
     }
 
-    if (rep->load.outstanding == 0) {
-        ngx_http_hoody_ai_replica_load_done(rep);
+    if (rep->load.outstanding) {
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    /*
+     * Gates were read first and hashes after them.  What was written in
+     * between has been announced when the feed answers.
+     */
+
+    ngx_str_set(&argv[0], "PING");
+
+    return ngx_http_hoody_ai_redis_send(rep->feed,
+                                        ngx_http_hoody_ai_replica_load_read,
+                                        (void *) rep->load.id, 1, argv);
 }
 
 
@@ -468,6 +480,27 @@ ngx_http_hoody_ai_replica_load_fields(void *data, void *arg,
     {
         ngx_http_hoody_ai_redis_abort(rep->data, "cannot send reads");
     }
+}
+
+
+/* the feed has answered: all that was written before the last read is known */
+
+static void
+ngx_http_hoody_ai_replica_load_read(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_replica_t  *rep = data;
+
+    if (reply == NULL || (ngx_uint_t) arg != rep->load.id) {
+        return;
+    }
+
+    if (reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR) {
+        ngx_http_hoody_ai_redis_abort(rep->feed, "unexpected answer to PING");
+        return;
+    }
+
+    ngx_http_hoody_ai_replica_load_done(rep);
 }
 
 

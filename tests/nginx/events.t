@@ -25,7 +25,7 @@ my $receiver = receiver();
 my $got;
 
 my @rules = (
-    (map { hook($_, $receiver, "/$_") } qw(plain hold second fail3)),
+    (map { hook($_, $receiver, "/$_") } qw(plain hold long fail3)),
     hook('errors', $receiver, '/ok', event => 'session.error',
         trigger => { containers => ['dev-*'] }),
     logged('tool', 'tool.execute.before', toolName => 'BASH', tags => ['prod']),
@@ -218,7 +218,7 @@ ok(soon { received($again) }, 'a deleted stream');
 # The retry list is deleted while a delivery is under way: what comes of it
 # counts, and nothing is left of it.
 
-my $leased = fire('second');
+my $leased = fire('long');
 ok(soon { received($leased) }, 'a webhook under way');
 is($s->cmd('DEL', $s->rkey('events:retry')), 1, 'and no list any more');
 ok(settled(), 'nothing is left of it');

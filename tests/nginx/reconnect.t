@@ -14,12 +14,12 @@ use IO::Socket::UNIX;
 use Test::More;
 use Time::HiRes qw(time);
 
-use HoodyAI::System qw(wait_for chat slurp);
+use HoodyAI::System qw(wait_for slurp);
 
 my $many = 20000;
 
 my $s = HoodyAI::System->new;
-my ($redis, $client, $loads, %seen);
+my ($redis, $loads, %seen);
 my ($all, $ended) = (($many + 1) . ' containers', 0);
 my ($list, $gate, $key) = map { $s->rkey($_) }
     'containers', 'ai:enabled', 'container:dev-env';
@@ -27,19 +27,6 @@ my ($list, $gate, $key) = map { $s->rkey($_) }
 sub send_all { print {$redis} map { "$_\r\n" } @_ }
 
 sub take { defined $redis->getline or die "Redis hung up\n" for 1 .. $_[0] }
-
-sub ask {
-    $client = $s->client if !$client || $client->{eof};
-    $client->request('POST', '/v1/chat/completions', token => 'dev-env',
-        body => chat());
-
-    my $answer = $client->answer;
-
-    $client = undef if !$answer->{complete}
-        || ($answer->{headers}{connection} // '') eq 'close';
-
-    return $answer->{status} // 0;
-}
 
 $s->redis;
 $s->provider;
@@ -60,7 +47,7 @@ for my $round (1 .. 5) {
     send_all("SREM $gate dev-env", "SADD $list dev-env",
         "HSET $key status running addresses 127.0.0.1");
     take(3);
-    wait_for { ask() == 403 } 10 or die "round $round did not begin\n";
+    wait_for { $s->chat_status == 403 } 10 or die "round $round did not begin\n";
 
     # the new one: enabled, but from elsewhere
     send_all('CLIENT KILL TYPE pubsub', 'CLIENT KILL TYPE normal', 'MULTI',
@@ -71,13 +58,13 @@ for my $round (1 .. 5) {
         send_all("SADD $gate c1", "SREM $gate c1");
         take(2);
 
-        $seen{ask()}++;
+        $seen{ $s->chat_status }++;
 
         $loads = () = slurp("$s->{dir}/error.log") =~ /$all loaded/g;
         last if $loads == $round;
     }
 
-    $ended++ if ask() == 401;
+    $ended++ if $s->chat_status == 401;
 }
 
 note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);

@@ -16,22 +16,26 @@ use IO::Socket::UNIX;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-use HoodyAI::System qw(wait_for chat);
+use HoodyAI::System qw(wait_for spew);
 
-my $late = 0.04;   # seconds that invalidations take
+my $late = 0.04; # seconds that invalidations take
 my $rounds = 10;
 
 my $s = HoodyAI::System->new;
 my ($gate, $key) = ($s->rkey('ai:enabled'), $s->rkey('container:dev-env'));
-my ($client, %seen);
+my $between = "$s->{dir}/between";
+my (%seen, %now);
 
 # Both ways between the gateway and Redis; what Redis says to who has
-# subscribed arrives later.
+# subscribed arrives later.  Where the file $between is, the container comes
+# here and is disabled when a load has read the sets, and no hash yet.
 sub relay {
     my ($from) = @_;
     my $to = IO::Socket::UNIX->new(Peer => $s->{redis_socket}) or return;
     my $select = IO::Select->new($from, $to);
-    my ($feed, @held);
+    my ($feed, $load, @held);
+
+    delete $s->{redis_connection};
 
     while (1) {
         my $wait = @held ? $held[0][0] - time : undef;
@@ -43,10 +47,17 @@ sub relay {
 
             if ($socket == $from) {
                 $feed = 1 if $bytes =~ /SUBSCRIBE/;
+                $load = 1 if $bytes =~ /SMEMBERS/;
                 syswrite $to, $bytes;
-            } else {
-                push @held, [time + ($feed ? $late : 0), $bytes];
+                next;
             }
+            if ($load && $bytes =~ /dev-env/ && unlink $between) {
+                $s->cmd('MULTI');
+                $s->cmd('HSET', $key, addresses => '127.0.0.1');
+                $s->cmd('SREM', $gate, 'dev-env');
+                $s->cmd('EXEC');
+            }
+            push @held, [time + ($feed ? $late : 0), $bytes];
         }
         while (@held && $held[0][0] <= time) {
             syswrite $from, (shift @held)->[1];
@@ -54,31 +65,31 @@ sub relay {
     }
 }
 
-sub ask {
-    $client = $s->client if !$client || $client->{eof};
-    $client->request('POST', '/v1/chat/completions', token => 'dev-env',
-        body => chat());
+# What is answered within so many seconds, counted.
+sub statuses {
+    my ($seconds) = @_;
+    my %seen;
 
-    my $answer = $client->answer;
+    for (my $end = time + $seconds; time < $end; ) {
+        $seen{ $s->chat_status }++;
+    }
+    note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
 
-    $client = undef if !$answer->{complete}
-        || ($answer->{headers}{connection} // '') eq 'close';
-
-    return $answer->{status} // 0;
+    return %seen;
 }
 
 $s->redis;
 $s->provider;
 $s->nginx(redis => $s->fake('relay', \&relay, raw => 1));
 $s->container('dev-env', addresses => '127.0.0.1');
-ok((wait_for { ask() == 200 } 10), 'it is let in where both say so');
+ok((wait_for { $s->chat_status == 200 } 10), 'it is let in where both say so');
 
 for my $round (1 .. $rounds) {
 
     # from here, but not enabled
     $s->cmd('SREM', $gate, 'dev-env');
     $s->cmd('HSET', $key, addresses => '127.0.0.1');
-    wait_for { ask() == 403 } 10 or die "round $round did not begin\n";
+    wait_for { $s->chat_status == 403 } 10 or die "round $round did not begin\n";
     sleep 3 * $late;
 
     # the gateway hears of this, and asks for the gate at the next request
@@ -92,14 +103,39 @@ for my $round (1 .. $rounds) {
     $s->cmd('EXEC');
     $s->cmd('SREM', $gate, 'other');
 
-    for (my $end = time + 2 * $late; time < $end; ) {
-        $seen{ask()}++;
-    }
+    %now = statuses(2 * $late);
+    $seen{$_} += $now{$_} for keys %now;
 }
 
-note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
 ok(!$seen{200}, 'nobody is let in by an old hash and a new gate');
 cmp_ok($seen{403} // 0, '>', $rounds, 'it was disabled');
 cmp_ok($seen{401} // 0, '>', $rounds, 'and then elsewhere');
+
+
+# A load: enabled elsewhere when it reads the sets, here and disabled when it
+# reads the hash.
+
+%seen = ();
+
+for my $round (1 .. 3) {
+    $s->cmd('HSET', $key, addresses => '127.0.0.9');
+    $s->enable('dev-env');
+    wait_for { $s->chat_status == 401 } 10 or die "load $round did not begin\n";
+    sleep 3 * $late;
+
+    spew($between, '');
+    $s->cmd('SET', $s->rkey('generation'), "load $round");
+
+    for (my $end = time + 10; -e $between && time < $end; ) {
+        $seen{ $s->chat_status }++;
+    }
+    ok(!-e $between, 'changed in the middle of a load');
+
+    %now = statuses(4 * $late);
+    $seen{$_} += $now{$_} for keys %now;
+    is($s->chat_status, 403, 'and is disabled in the end');
+}
+
+ok(!$seen{200}, 'nobody is let in by an old gate and a new hash');
 
 $s->finish;

@@ -127,7 +127,7 @@ sub receive {
         1 while print $socket 'X-A: ' . 'x' x 4000 . "\r\n";
     } else {
         sleep 0.05 if $kind eq 'hold';
-        sleep 1 if $kind eq 'second';
+        sleep 3 if $kind eq 'long';
         print $socket ($answer{$kind} // sub { status(200, '') })->($n);
     }
 }

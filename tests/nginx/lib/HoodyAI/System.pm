@@ -770,6 +770,26 @@ sub chat_ask {
 }
 
 
+# The status of a chat, on a connection that is kept for the next one.
+sub chat_status {
+    my ($self) = @_;
+
+    delete $self->{chat} if $self->{chat} && $self->{chat}{eof};
+
+    my $client = $self->{chat} //= $self->client;
+
+    $client->request('POST', '/v1/chat/completions', token => 'dev-env',
+        body => chat());
+
+    my $answer = $client->answer;
+
+    delete $self->{chat} if !$answer->{complete}
+        || ($answer->{headers}{connection} // '') eq 'close';
+
+    return $answer->{status} // 0;
+}
+
+
 # A connection; closed by its owner.
 sub client {
     my ($self, %option) = @_;
