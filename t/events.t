@@ -347,17 +347,20 @@ Test::More::is(join(' ', map { $_->{depth} }
 === TEST 16: access is taken away
 --- check
 my $server = $_[0]->hoody_server;
-
-for my $headers ("X-Sample-Chunks: 1000\r\nX-Sample-Delay: 20",
-    'X-Sample-First-Delay: 5000')
-{
+my $disable = "SREM hoody:{$server}:ai:enabled dev-env";
+my $enable = sub {
     HoodyAI::commands("SADD hoody:{t}:ai:enabled dev-env", $server);
+};
 
-    my $pid = main::later(0.3, "SREM hoody:{$server}:ai:enabled dev-env");
+$enable->();
+main::ask("X-Sample-Chunks: 1000\r\nX-Sample-Delay: 20", at => qr/data: /,
+    then => sub { HoodyAI::redis($disable) });
+$enable->();
 
-    main::ask($headers);
-    waitpid($pid, 0);
-}
+my $pid = main::later(main::at_provider(), $disable);
+
+main::ask('X-Sample-First-Delay: 5000');
+waitpid($pid, 0);
 
 Test::More::is(main::errors($_[0], 2),
     '200:access_revoked 403:access_revoked', 'errors');

@@ -268,7 +268,7 @@ select(undef, undef, undef, 0.05)
 
 is($open->(), 0, 'nobody is left');
 
-my $pid = later(0.8, 'SREM hoody:{' . $block->hoody_server
+my $pid = later(asked(6), 'SREM hoody:{' . $block->hoody_server
     . '}:ai:enabled dev-env');
 my $begin = Time::HiRes::time();
 my $got = exchange(raw => $request, until => qr/"code":"[^"]*"/);

@@ -599,7 +599,7 @@ for my $change ([ "SREM $t:ai:enabled dev-env", "SADD $t:ai:enabled dev-env" ],
     [ "HSET $t:container:dev-env status stopped",
       "HSET $t:container:dev-env status running" ])
 {
-    my $pid = later(0.2, $change->[0]);
+    my $pid = later(asked(), $change->[0]);
     my $begin = Time::HiRes::time();
     my $got = exchange(raw => "POST /v1/chat/completions HTTP/1.1\r\n"
         . "Host: h\r\nx-api-key: container-dev-env\r\nContent-Length: 17\r\n"
@@ -822,7 +822,7 @@ like($curl->('{"model":"never"}'), qr/rules_unavailable.*503\z/s, 'too late');
 is($curl->('{"model":"never"}', '--max-time', 0.2), '000', 'given up');
 
 my $t = 'hoody:{' . $block->hoody_server . '}';
-my $pid = later(0.2, "SREM $t:ai:enabled dev-env");
+my $pid = later(asked(), "SREM $t:ai:enabled dev-env");
 
 like($curl->('{"model":"never"}'), qr/access_revoked.*403\z/s, 'revoked');
 waitpid($pid, 0);

@@ -365,13 +365,11 @@ for my $uri (sort keys %ends) {
     {
         HoodyAI::commands($block->redis, $server);
 
-        my $pid = later(0.3, $command);
-        my $got = exchange(raw => "POST $uri HTTP/1.1\r\nHost: x\r\n"
+        my $got = exchange(at => qr/data: /,
+            then => sub { redis($command) }, raw => "POST $uri HTTP/1.1\r\nHost: x\r\n"
             . "x-api-key: container-dev-env\r\nX-Sample-Chunks: 1000\r\n"
             . "X-Sample-Delay: 20\r\nConnection: close\r\n"
             . "Content-Length: 27\r\n\r\n" . '{"model":"m","stream":true}');
-
-        waitpid($pid, 0);
 
         is($got->{status}, 200, $block->name . " - $command");
         ok($got->{complete}, $block->name . ' - a proper end');
@@ -389,7 +387,7 @@ provider_requests();
 === TEST 17: a caller that waits for the head gets 403
 --- check
 my $server = $block->hoody_server;
-my $pid = later(0.2, "SREM hoody:{$server}:ai:enabled dev-env");
+my $pid = later(at_provider(), "SREM hoody:{$server}:ai:enabled dev-env");
 my $got = exchange(raw => "POST /v1/chat/completions HTTP/1.1\r\n"
     . "Host: x\r\nx-api-key: container-dev-env\r\nConnection: close\r\n"
     . "X-Sample-First-Delay: 5000\r\nContent-Length: 13\r\n\r\n"

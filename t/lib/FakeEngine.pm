@@ -13,6 +13,7 @@ package FakeEngine;
 #
 #   questions()      what was asked since the last call, the oldest first:
 #                    {ask, params, sha256, size, connection}
+#   asked($n)        for later(): $n (1) questions have come since the call
 #   answer(%o)       a complete answer: status, type, headers, body, piece
 #                    (bytes in one record), pad, length (instead of the real
 #                    one; "" for none)
@@ -32,7 +33,7 @@ use HoodyAI ();
 
 use base 'Exporter';
 
-our @EXPORT = qw(answer edits plan questions record refusal start_engine
+our @EXPORT = qw(answer asked edits plan questions record refusal start_engine
     wire);
 
 my $seen = ($ENV{TMPDIR} // '/tmp') . "/questions-$$";
@@ -207,6 +208,17 @@ sub start_engine {
 
     push @engines, $pid;
     return $listen->sockport;
+}
+
+sub asked {
+    my ($n) = @_;
+    my $count = sub {
+        open(my $in, '<', $seen) or return 0;
+        return scalar(() = <$in>);
+    };
+    my $enough = $count->() + ($n // 1);
+
+    return sub { $count->() >= $enough };
 }
 
 sub questions {

@@ -72,8 +72,9 @@ use Test::Nginx::Socket ();
 
 use base 'Exporter';
 
-our @EXPORT = qw(body_of config exchange fixture_key fixture_keys later
-    provider_requests redis secret_folder start_provider start_server);
+our @EXPORT = qw(at_provider body_of config exchange fixture_key fixture_keys
+    later provider_requests redis secret_folder start_provider start_server
+    wait_until);
 
 my $CHAT = '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}';
 
@@ -199,20 +200,36 @@ sub commands {
     redis('PING');
 }
 
-# A command that is given later, while the test waits for an answer.
+# A command that is given later, while the test waits for an answer: so many
+# seconds later, or once CODE is true, which a slow machine needs as well.
 sub later {
-    my ($seconds, $command) = @_;
+    my ($when, $command) = @_;
     my $pid = fork() // die "fork: $!\n";
 
     if ($pid == 0) {
         # a connection of its own; the other one is the parent's
         undef $redis;
-        Time::HiRes::sleep($seconds);
-        eval { redis($command) };
+        eval {
+            ref $when ? wait_until($when) : Time::HiRes::sleep($when);
+            redis($command);
+        };
         POSIX::_exit(0);
     }
 
     return $pid;
+}
+
+# Returns when CODE is true, or after 10 s, false then.
+sub wait_until {
+    my ($condition) = @_;
+    my $end = Time::HiRes::time() + 10;
+
+    while (!$condition->()) {
+        return 0 if Time::HiRes::time() > $end;
+        Time::HiRes::sleep(0.02);
+    }
+
+    return 1;
 }
 
 sub forget {
@@ -290,6 +307,14 @@ sub provider_call {
     return $answer->{body};
 }
 
+# For later(): a request has come to the provider since this was called.
+sub at_provider {
+    my $total = sub { JSON::PP::decode_json(provider_call('GET'))->{total} };
+    my $before = $total->();
+
+    return sub { $total->() > $before };
+}
+
 # What arrived since it was asked last, the oldest first.
 sub provider_requests {
     my ($port) = @_;
@@ -321,7 +346,9 @@ sub body_of {
 # the request's end.
 #
 #   exchange(raw => TEXT or [TEXT, ...], to =>, from =>, delay =>, timeout =>,
-#            until => REGEX)
+#            until => REGEX, at => REGEX, then => CODE)
+#
+# CODE is called once, when what came so far matches.
 #
 # Returns status, reason, headers (list of pairs), body, raw, complete, and
 # pieces: [seconds since the beginning, bytes] for each read.
@@ -387,6 +414,7 @@ sub exchange {
 
             push @{ $got{pieces} }, [ Time::HiRes::time() - $begin, $buf ];
             $got{raw} .= $buf;
+            (delete $o{then})->() if $o{then} && $got{raw} =~ $o{at};
             last if $o{until} && $got{raw} =~ $o{until};
         }
     }
