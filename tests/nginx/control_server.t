@@ -15,6 +15,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Control;
 use HoodyAI::FastCGI;
+use HoodyAI::Pace;
 use HoodyAI::System qw(slurp spew wait_for);
 
 my $s = HoodyAI::System->new;
@@ -28,7 +29,6 @@ my $c = HoodyAI::Control->new($s, args => ['--threads', $threads]);
 $s->nginx(http => sub { $s->default_http . $c->server });
 
 my $project = 'a' x 24;
-my $slow = ($ENV{HAI_MODE} // 'plain') eq 'plain' ? 1 : 3;
 my %list = (REQUEST_METHOD => 'GET', REQUEST_URI => '/api/v1/containers',
     HOODY_PEER_UID => 0);
 my %create = (%list, REQUEST_METHOD => 'POST',
@@ -44,14 +44,14 @@ sub answers {
     my $answer = $c->call('GET', '/containers');
     my $took = time - $began;
 
-    ok($answer->{status} == 200 && $took < 4 * $slow, $name)
+    ok($answer->{status} == 200 && $took < 4 * slow, $name)
         or diag(sprintf '%.3f s, status %s', $took, $answer->{status});
 }
 
 # Closed, the last of them within that time.
 sub closed {
     my ($seconds, @peers) = @_;
-    my $end = time + $seconds * $slow;
+    my $end = time + $seconds * slow;
     my $n = 0;
 
     for my $peer (@peers) {
@@ -221,7 +221,7 @@ is(scalar(grep { !$_->answer } @deaf), $threads,
     'who does not read has only a part');
 ok(wait_for(sub { -s $trickle }, 30), 'one byte at a time is cut off');
 waitpid $child, 0;
-cmp_ok(slurp($trickle), '<', 14 * $slow, 'in time');
+cmp_ok(slurp($trickle), '<', 14 * slow, 'in time');
 cmp_ok(slurp($trickle), '>', 8, 'and not before');
 is($c->call('GET', '/containers?name=never')->{json}{data}{pagination}{total},
     0, 'no half call was believed');
@@ -235,7 +235,7 @@ is($c->call('GET', '/containers?name=never')->{json}{data}{pagination}{total},
     my $began = time;
 
     is($c->stop, 0, 'they do not keep it from its end');
-    cmp_ok(time - $began, '<', 10 * $slow, 'for long');
+    cmp_ok(time - $began, '<', 10 * slow, 'for long');
     $c->start;
 }
 

@@ -14,6 +14,7 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 use HoodyAI::Engine;
+use HoodyAI::Pace;
 use HoodyAI::System qw(chat slurp spew wait_for);
 
 my $s = HoodyAI::System->new;
@@ -594,8 +595,7 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 }
 
 @took = sort { $a <=> $b } @took;
-cmp_ok($took[$#took / 2], '<=',
-    ($ENV{HAI_MODE} // 'plain') eq 'plain' ? 100 : 1000,
+cmp_ok($took[$#took / 2], '<=', 100 * slow,
     'changes are in force within 100 ms')
     or diag(join ' ', map { sprintf '%.1f', $_ } @took);
 

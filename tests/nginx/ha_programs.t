@@ -20,6 +20,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Engine;
 use HoodyAI::Events;
+use HoodyAI::Pace;
 use HoodyAI::RedisHA;
 use HoodyAI::System qw(chat slurp spew wait_for);
 
@@ -70,7 +71,7 @@ sub begin {
 sub fired_webhook {
     my $id = eval { fire('plain') } or return 0;
 
-    return wait_for { received($id) } 20 * HoodyAI::Events::slowness();
+    return wait_for { received($id) } 20 * slow;
 }
 
 sub ask_engine {

@@ -124,24 +124,6 @@ sub arrived {
 }
 
 
-# Bytes that nginx has not read yet of what this client sent.
-sub unread {
-    my ($client) = @_;
-    my $port = sprintf '%04X', $client->{socket}->sockport;
-    my $sum = 0;
-
-    for (split /\n/, slurp('/proc/net/tcp')) {
-        my (undef, $local, $remote, undef, $queues) = split;
-        my ($send, $receive) = map { hex } split /:/, $queues =~ s/^tx.*/0:0/r;
-
-        $sum += $receive if $remote =~ /:$port\z/;
-        $sum += $send if $local =~ /:$port\z/;
-    }
-
-    return $sum;
-}
-
-
 # Time
 
 {
@@ -469,7 +451,7 @@ SKIP: {
         token => 'dev-env', body => $body);
 
     $large->send(substr $text, 0, -1);
-    ok(wait_for(sub { !unread($large) }), 'all but the end is read');
+    ok(wait_for(sub { !$large->unread }), 'all but the end is read');
 
     my $from = -s $log;
 

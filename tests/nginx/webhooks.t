@@ -16,6 +16,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use HoodyAI::Events;
+use HoodyAI::Pace;
 use HoodyAI::System qw(slurp spew);
 
 my $s = set_up();
@@ -107,7 +108,7 @@ my @many = map { fire('slow') } 1 .. 5;
 my $began = time;
 my $plain = fire('plain');
 ok(soon { received($plain) }, 'another one meanwhile');
-cmp_ok(time - $began, '<', 5 * slowness(), 'without waiting for it');
+cmp_ok(time - $began, '<', 5 * slow, 'without waiting for it');
 
 my %id = map { $_ => fire($_) } qw(fail3 down gone moved later close half
     garbage huge headers query private metadata six mapped clear nosecret);
@@ -122,7 +123,7 @@ for my $n (1 .. 3) {
     my $gap = $tries[$n]{time} - $tries[$n - 1]{time};
 
     cmp_ok($gap, '>=', 0.1, "pause $n is not too short");
-    cmp_ok($gap, '<=', 0.1 * 2 ** $n + 1.5 * slowness(), 'and not too long');
+    cmp_ok($gap, '<=', 0.1 * 2 ** $n + 1.5 * slow, 'and not too long');
 }
 
 for my $case (
@@ -180,7 +181,7 @@ my $running = fire('slow');
 ok(soon { received($running) }, 'one that hangs');
 $began = time;
 is($s->stop('events'), 0, 'SIGTERM meanwhile: exit status 0');
-cmp_ok(time - $began, '<', 8 * slowness(), 'soon');
+cmp_ok(time - $began, '<', 8 * slow, 'soon');
 ok($s->cmd('ZSCORE', $s->rkey('events:retry'), $running), 'it stays');
 
 

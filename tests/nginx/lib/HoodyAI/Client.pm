@@ -385,6 +385,27 @@ sub eof {
 }
 
 
+# Bytes of what was sent that the server has not read yet, of a connection that
+# it has not accepted too.  Over IPv4, with both ends in this network namespace.
+sub unread {
+    my ($self) = @_;
+    my $port = sprintf '%04X', $self->{socket}->sockport;
+    my $sum = 0;
+
+    open(my $in, '<', '/proc/net/tcp') or die "/proc/net/tcp: $!\n";
+
+    while (<$in>) {
+        my (undef, $local, $remote, undef, $queues) = split;
+        my ($send, $receive) = map { hex } split /:/, $queues =~ s/^tx.*/0:0/r;
+
+        $sum += $receive if $remote =~ /:$port\z/;
+        $sum += $send if $local =~ /:$port\z/;
+    }
+
+    return $sum;
+}
+
+
 sub shut {
     my ($self) = @_;
 

@@ -18,10 +18,11 @@ use Fcntl qw(:flock);
 use JSON::PP;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Pace;
 use HoodyAI::Schema;
 use HoodyAI::System qw(wait_for slurp spew);
 
-our @EXPORT = qw(set_up program audit slowness receiver receive hook logged
+our @EXPORT = qw(set_up program audit receiver receive hook logged
     write_rules start worker_log sets add fire answer received all_received
     stream fired dead lines line_of pending settled soon);
 
@@ -33,9 +34,6 @@ my ($s, $rules, $record, $redis);
 sub program { $s->program('hoody-ai-events') }
 
 sub audit { "$s->{dir}/audit.jsonl" }
-
-# Waiting may take so many times as long.
-sub slowness { ($ENV{HAI_MODE} // '') eq 'asan' ? 4 : 1 }
 
 
 # The system, its Redis with all users and one for the test.  redis => a sub
@@ -249,14 +247,14 @@ sub settled {
         return %group && $group{pending} == 0 && !$group{lag}
             && !$s->cmd('ZCARD', $s->rkey('events:retry'))
             && !$s->cmd('HLEN', $s->rkey('events:retry:data'));
-    }, ($timeout // 20) * slowness());
+    }, ($timeout // 20) * slow);
 }
 
 # Until it is so.
 sub soon(&;$) {
     my ($condition, $timeout) = @_;
 
-    return wait_for(\&$condition, ($timeout // 10) * slowness());
+    return wait_for(\&$condition, ($timeout // 10) * slow);
 }
 
 # How often a set was taken.

@@ -39,6 +39,7 @@ use Test::More;
 use Time::HiRes qw(sleep clock_gettime CLOCK_MONOTONIC);
 
 use HoodyAI::Client;
+use HoodyAI::Pace;
 use HoodyAI::System qw(chat slurp spew wait_for);
 
 our @EXPORT = qw(tracks now);
@@ -52,9 +53,7 @@ my %code = (
     503 => qr/^registry_unavailable\z/,
 );
 
-# a sanitizer makes everything slower
-my $slow = ($ENV{HAI_MODE} // 'plain') eq 'plain' ? 1 : 4;
-my $tick = 0.05 * $slow;
+my $tick = 0.05 * slow;
 my $rows;
 
 
@@ -294,7 +293,7 @@ sub until_seen {
     my ($self, $from, $timeout, %want) = @_;
 
     my %when;
-    my $end = now() + $timeout * $slow;
+    my $end = now() + $timeout * slow;
     my $next = 0;
 
     while (keys %when < keys %want && now() < $end) {
@@ -388,7 +387,7 @@ sub _judge {
     my @seen = $self->seen($from);
     my @stalls = grep { $_->[0] eq '-' } @seen;
     my %allow = (on => '200 503', off => '403 503', cut => '200 403 503');
-    my $limit = $self->{wait} + 0.25 * $slow;
+    my $limit = $self->{wait} + 0.25 * slow;
     my (%count, %said);
 
     my $say = sub {
@@ -457,7 +456,7 @@ sub _judge {
         if (!defined $self->{$what}) {
             push @{$self->{wrong}}, "never $what";
 
-        } elsif ($self->{$what} > $most * $slow
+        } elsif ($self->{$what} > $most * slow
             + 2 * sum(0, map { $_->[2] - $_->[1] } @stalls))
         {
             push @{$self->{late}}, sprintf '%s after %.3f s', $what,
