@@ -16,12 +16,11 @@ sub events {
     my $key = 'hoody:{' . $block->hoody_server . '}:events';
     my @found;
 
-    for (1 .. 60) {
+    HoodyAI::wait_until(sub {
         @found = grep { $_->{type} eq $type }
             map { +{ @{ $_->[1] } } } @{ redis("XRANGE $key - +") };
-        last if @found >= $n;
-        select(undef, undef, undef, 0.05);
-    }
+        return @found >= $n;
+    });
 
     return @found;
 }
@@ -82,14 +81,13 @@ Test::More::like($e->{provider_request_id}, qr/\S/, 'provider request id');
 --- check
 my $count = 0;
 
-for (1 .. 40) {
-    my @e = main::events($_[0], 'denied', 1);
+my $block = $_[0];
 
+HoodyAI::wait_until(sub {
     $count = 0;
-    $count += $_->{count} for @e;
-    last if $count == 3;
-    select(undef, undef, undef, 0.05);
-}
+    $count += $_->{count} for main::events($block, 'denied', 1);
+    return $count >= 3;
+});
 
 my ($e) = main::events($_[0], 'denied', 1);
 
@@ -237,7 +235,7 @@ Test::More::is($request->{reason}, 'ok', 'passed on as it was');
 
 === TEST 11: errors of the provider
 --- config eval
-HoodyAI::config('proxy_read_timeout 300ms;')
+HoodyAI::config('proxy_read_timeout 1s;')
 --- cases
 400 | X-Sample-Status: 400 | got=POST /v1/chat/completions
 529 | POST /anthropic/v1/messages | X-Sample-Status: 529 | got=POST /anthropic/v1/messages
@@ -262,7 +260,7 @@ Test::More::is(join(' ', map { $_->{reason} } @requests), 'ok ok'
 
 === TEST 12: who broke off, caller or provider
 --- config eval
-HoodyAI::config('proxy_read_timeout 300ms;')
+HoodyAI::config('proxy_read_timeout 1s;')
 --- check
 main::ask($_) for "X-Sample-Chunks: 9\r\nX-Sample-Abort: 2",
     "X-Sample-Chunks: 9\r\nX-Sample-Abort: 2,reset",
@@ -273,7 +271,7 @@ main::events($_[0], 'request', 4);
 # the caller: in the answer, before it, and before the request's end
 main::ask("X-Sample-Chunks: 1000\r\nX-Sample-Delay: 20", until => qr/data: /);
 main::events($_[0], 'request', 5);
-main::ask('X-Sample-First-Delay: 5000', timeout => 0.2);
+main::ask('X-Sample-First-Delay: 5000', until => main::at_provider());
 main::events($_[0], 'request', 6);
 main::exchange(timeout => 0.2, raw => "POST /v1/chat/completions HTTP/1.1\r\n"
     . "Host: x\r\nx-api-key: container-dev-env\r\nContent-Length: 9\r\n\r\n{");

@@ -412,7 +412,7 @@ for my $status (400, 401, 403, 404, 429, 500, 503) {
 --- http_config
 error_page 400 401 403 404 413 415 500 502 503 504 /oops.html;
 --- config eval
-HoodyAI::config('hoody_ai_max_body 1000; proxy_read_timeout 200ms;
+HoodyAI::config('hoody_ai_max_body 1000; proxy_read_timeout 1s;
     proxy_intercept_errors on; error_page 404 =200 /oops.html;
     error_page 429 /oops.html;')
 . 'location = /oops.html { return 200 "oops"; }'

@@ -213,10 +213,10 @@ my $ask = sub {
 };
 
 is($ask->(), 200, $block->name . ' - before');
-redis("PEXPIRE hoody:{$server}:container:dev-env 300");
+redis("PEXPIRE hoody:{$server}:container:dev-env 1500");
 redis('PING');
 is($ask->(), 200, $block->name . ' - until then');
-select(undef, undef, undef, 0.32);
+select(undef, undef, undef, 1.52);
 is($ask->(), 401, $block->name . ' - afterwards');
 
 

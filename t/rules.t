@@ -507,7 +507,7 @@ for my $model (qw(never toolate)) {
 
     is($got->{status}, 503, "$model: refused");
     cmp_ok($spent, '>', 0.25, "$model: not before");
-    cmp_ok($spent, '<', 0.9, "$model: not long after");
+    cmp_ok($spent, '<', 3, "$model: not long after");
 }
 --- error_log
 refused: rules_timeout
@@ -562,20 +562,18 @@ for my $model (qw(never toolate)) {
 
         exchange(raw => "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
             . "x-api-key: container-dev-env\r\nContent-Length: "
-            . length($body) . "\r\n\r\n$body", timeout => 0.1);
+            . length($body) . "\r\n\r\n$body", until => asked());
     }
 }
 
-my $end = Time::HiRes::time() + 3;
 my $log = '';
 
-while (Time::HiRes::time() < $end) {
+HoodyAI::wait_until(sub {
     open(my $in, '<', HoodyAI::server_root() . '/logs/error.log');
     local $/;
     $log = <$in>;
-    last if (() = $log =~ /prematurely closed connection, so upstream/g) >= 6;
-    select(undef, undef, undef, 0.02);
-}
+    return 6 <= (() = $log =~ /prematurely closed connection, so upstream/g);
+});
 
 is(scalar(() = $log =~ /prematurely closed connection, so upstream/g), 6,
     'the engine is left at once');
@@ -608,7 +606,7 @@ for my $change ([ "SREM $t:ai:enabled dev-env", "SADD $t:ai:enabled dev-env" ],
     waitpid($pid, 0);
     is($got->{status}, 403, 'refused');
     like($got->{body}, qr/access_revoked/, 'for that reason');
-    cmp_ok(Time::HiRes::time() - $begin, '<', 1, 'at once');
+    cmp_ok(Time::HiRes::time() - $begin, '<', 4, 'at once');
     HoodyAI::redis($change->[1]);
     HoodyAI::redis('PING');
     select(undef, undef, undef, 0.05);

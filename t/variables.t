@@ -157,7 +157,7 @@ main::facts($block,
 --- http_config eval: $main::format
 --- config eval
 HoodyAI::config("access_log $ENV{TEST_NGINX_SERVER_ROOT}/logs/facts.log facts;
-    hoody_ai_max_body 1000; proxy_read_timeout 200ms;")
+    hoody_ai_max_body 1000; proxy_read_timeout 1s;")
 --- check
 main::facts($block,
     [ '/v1/models', '', 'x-api-key: container-nobody' ]

@@ -141,10 +141,11 @@ static bool moved_to(const char *error, const struct hai_redis_address *from,
     char *end;
     long port;
 
-    if (strncmp(error, "MOVED ", 6) != 0) {
+    at = strncmp(error, "MOVED ", 6) == 0 ? strchr(error, ' ') : NULL;
+    if (at == NULL) {
         return false;
     }
-    at = strchr(error + 6, ' ');
+    at = strchr(at + 1, ' ');
     colon = strrchr(error, ':');
     if (at == NULL || colon == NULL || colon < at + 1
         || (size_t) (colon - at - 1) >= sizeof(host))

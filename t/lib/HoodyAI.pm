@@ -44,7 +44,7 @@ package HoodyAI;
 #                          below 400 just what was sent, else nothing.
 #                          "got=nothing" says so
 #   sent=TEXT              the body that the provider received; as body=
-#   soon                   asked again for a second until it is as expected:
+#   soon                   asked again for ten seconds until it is as expected:
 #                          for what follows from another container's change
 #   id=none, id=any        nginx answers, or may answer, before the module
 #                          sees the request
@@ -346,9 +346,10 @@ sub body_of {
 # the request's end.
 #
 #   exchange(raw => TEXT or [TEXT, ...], to =>, from =>, delay =>, timeout =>,
-#            until => REGEX, at => REGEX, then => CODE)
+#            until => REGEX or CODE, at => REGEX, then => CODE)
 #
-# CODE is called once, when what came so far matches.
+# It leaves when what came so far matches until, or when that is true.  then is
+# called once, when what came so far matches at.
 #
 # Returns status, reason, headers (list of pairs), body, raw, complete, and
 # pieces: [seconds since the beginning, bytes] for each read.
@@ -381,10 +382,15 @@ sub exchange {
     my $next = $begin;
     my $read = IO::Select->new($s);
     my $write = IO::Select->new($s);
+    my $leave = ref $o{until} eq 'CODE' ? delete $o{until} : undef;
     local $SIG{PIPE} = 'IGNORE';
 
     while ((my $left = $end - Time::HiRes::time()) > 0) {
         my $pause = @parts ? $next - Time::HiRes::time() : -1;
+
+        last if $leave && $leave->();
+        $left = 0.02 if $leave && $left > 0.02;
+
         my ($r, $w) = IO::Select->select($read,
             @parts && $pause <= 0 ? $write : undef, undef,
             $pause > 0 && $pause < $left ? $pause : $left);
@@ -652,10 +658,11 @@ sub run_cases {
             next;
         }
 
-        my $end = Time::HiRes::time() + 1;
+        my $end = Time::HiRes::time() + 10;
         my ($case, @faults);
 
         do {
+            Time::HiRes::sleep(0.02) if @faults;
             $case = eval {
                 parse_case($line, $Test::Nginx::Util::RandPorts);
             };
@@ -839,9 +846,12 @@ EOC
 sub shared_http {
     my ($server, $redis_conf) = @_;
 
+    # a worker that has just begun needs long for its first request
+    my $wait = ($ENV{HAI_MODE} // '') eq 'valgrind' ? 'hoody_ai_wait 20s;' : '';
+
     return <<"EOC";
     hoody_ai_server $server;
-    hoody_ai_redis $redis_conf;
+    hoody_ai_redis $redis_conf; $wait
     hoody_ai_secret openai $ENV{TEST_NGINX_SECRETS}/openai.key;
     hoody_ai_secret anthropic $ENV{TEST_NGINX_SECRETS}/anthropic.key
                     header=x-api-key;
