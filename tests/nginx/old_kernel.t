@@ -123,6 +123,7 @@ is(code('dev-env'), 403, 'its switch counts as anywhere');
 
 $s->enable('dev-env');
 $s->cmd('HSET', $s->rkey('container:dev-env'), 'status', 'stopped');
+$s->told;
 is(code('dev-env'), 401, 'and so does its status');
 
 $s->finish;

@@ -13,6 +13,7 @@ use lib "$FindBin::Bin/lib";
 
 use IO::Socket::UNIX;
 use JSON::PP;
+use List::Util qw(max min);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -179,7 +180,7 @@ for my $gateway ($s, $other) {
 
 # One container after the other.
 
-my (@late, %wrong);
+my (@late, %last, %wrong);
 
 for my $i (0 .. $containers - $kept - 1) {
     my ($way, $status, $end) = @{ $ways[$i % @ways] };
@@ -193,7 +194,11 @@ for my $i (0 .. $containers - $kept - 1) {
 
     $wrong{"$way: not all ended"}++ if grep { !$_->{end} } @mine;
     $wrong{"$way: others ended"}++ if ($ended // 0) != $before + @mine;
-    push @late, map { ($_->{end} // 9e9) - $written } @mine;
+
+    my @took = map { ($_->{end} // 9e9) - $written } @mine;
+
+    push @late, @took;
+    push @{$last{$way}}, max(@took);
 
     for my $stream (@mine) {
         my $text = $stream->{text};
@@ -224,8 +229,14 @@ is_deeply(\%wrong, {}, 'each ends as it should, and nobody else');
 note(sprintf 'ended after %.1f ms in the middle, p99 %.1f ms, %.1f ms at most',
     map { 1000 * $_ } @late[@late / 2, @late * 0.99, -1]);
 
-# other tests may run on this machine: nine in ten is what always holds there
-cmp_ok($late[@late * 0.9], '<', 0.1, 'within 100 ms of the write');
+# Other tests may run on this machine, and disturb some of the containers: one
+# of each way was not, nor is the usual stream.
+for my $way (map { $_->[0] } @ways) {
+    cmp_ok(min(@{$last{$way}}), '<', 0.1,
+        "$way: all of a container within 100 ms of the write");
+}
+
+cmp_ok($late[@late / 2], '<', 0.1, 'which is what most streams take');
 
 my $left = $streams / $containers * $kept;
 

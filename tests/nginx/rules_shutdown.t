@@ -59,6 +59,14 @@ sub callers {
     } 1 .. $n;
 }
 
+# a caller that the worker has not accepted when it is told to go is the next
+# one's
+sub accepted {
+    my (@callers) = @_;
+
+    return wait_for { !grep { $_->unread } @callers };
+}
+
 is($s->chat_ask->{status}, 200, 'a request is served');
 kill 'STOP', $engine->pid;
 
@@ -71,13 +79,13 @@ $streams->send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . frame(4, 0, 0, '')
         . field(':authority', 'g')
         . field('authorization', 'Bearer container-dev-env'))
         . frame(0, 1, $_, chat(model => "h$_")) } 1, 3, 5);
-sleep 0.3;
+ok(accepted(@clients, $streams), 'callers wait for the engine');
 
 my ($old) = $s->workers;
 
 kill 'HUP', $s->master;
 ok(wait_for(sub { !kill 0, $old }, 15), 'the worker goes in time');
-ok($_->eof(1), 'its caller knows') for @clients;
+ok($_->eof, 'its caller knows') for @clients;
 kill 'CONT', $engine->pid;
 ok(wait_for(sub { $s->chat_ask->{status} == 200 }), 'all is well again');
 
@@ -85,20 +93,23 @@ ok(wait_for(sub { $s->chat_ask->{status} == 200 }), 'all is well again');
 $s->cmd('SET', $s->rkey('rules:epoch'), '1-0000000000000000');
 $engine->stop('KILL');
 @clients = callers(5);
-sleep 0.1;
+ok(accepted(@clients), 'callers wait for an engine that is gone');
+unlink $engine->{socket};
 $engine->start(wait => 0);
+ok(wait_for(sub { chmod 0777, $engine->{socket} }), 'it is started again');
 $s->cmd('SET', $s->rkey('rules:epoch'), '99999999999999-0000000000000000');
 push @clients, callers(5);
+ok(accepted(@clients), 'and for one whose rules are not in force');
 sleep 0.2;
 ($old) = $s->workers;
 kill 'HUP', $s->master;
 ok(wait_for(sub { !kill 0, $old }, 15), 'in a pause: the worker goes in time');
-ok($_->eof(1), 'its caller knows') for @clients;
+ok($_->eof, 'its caller knows') for @clients;
 
 # and a last time, with the whole
 kill 'STOP', $engine->pid;
 @clients = callers(5);
-sleep 0.2;
+ok(accepted(@clients), 'callers wait once more');
 
 my @bare = grep { index($_, $guard) < 0 }
     grep { defined } map { $_->{body} } $provider->requests;

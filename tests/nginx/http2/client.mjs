@@ -77,19 +77,20 @@ await test('chat', async () => {
 });
 
 await test('a stream comes as it is made', async () => {
-  const stream = open({ 'x-sample-chunks': '5', 'x-sample-delay': '100' });
+  const stream = open({ 'x-sample-chunks': '8', 'x-sample-delay': '100' });
   const times = [];
-  const start = Date.now();
 
-  stream.on('data', () => times.push(Date.now() - start));
+  stream.on('data', () => times.push(Date.now()));
   stream.end(streamed);
 
   const { body, code } = await answer(stream);
 
   assert.equal(code, 0);
   assert.match(body, /\[DONE\]\n\n$/);
-  assert.ok(times[0] < 90, `${times}`);
-  assert.ok(times.length >= 5, `${times}`);
+
+  // 700 ms from the first to the last; some of them may come together
+  assert.ok(times.at(-1) - times[0] >= 300, `${times}`);
+  assert.ok(times.length >= 3, `${times}`);
 });
 
 await test('100 streams at once, each with its own answer', async () => {
@@ -106,7 +107,9 @@ await test('100 streams at once, each with its own answer', async () => {
     assert.equal(code, 0);
     assert.equal(text, `number ${i} of all`);
   });
-  assert.ok(Date.now() - start < 3000);
+
+  // one after the other it were 30 seconds
+  assert.ok(Date.now() - start < 10000);
 });
 
 for (const size of [1, 65535, 300000, 5000000, 30000000]) {
@@ -184,13 +187,17 @@ await test('a reset in a stream reaches the provider', async () => {
 });
 
 await test('a reset before the answer reaches the provider', async () => {
-  const before = (await stats()).client_aborts;
+  const before = await stats();
   const stream = open({ 'x-sample-stall': '-1' });
 
   stream.end(hello);
-  setTimeout(() => stream.close(http2.constants.NGHTTP2_CANCEL), 200);
   await until(
-    async () => (await stats()).client_aborts === before + 1, 'abort seen',
+    async () => (await stats()).requests > before.requests, 'request seen',
+  );
+  stream.close(http2.constants.NGHTTP2_CANCEL);
+  await until(
+    async () => (await stats()).client_aborts === before.client_aborts + 1,
+    'abort seen',
   );
 });
 

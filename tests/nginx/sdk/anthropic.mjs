@@ -266,16 +266,20 @@ await test('an abort in a stream reaches the provider', async () => {
 });
 
 await test('an abort before the answer reaches the provider', async () => {
-  const before = (await stats()).client_aborts;
+  const before = await stats();
   const controller = new AbortController();
   const promise = client.messages.create(hello, {
     headers: { 'X-Sample-Stall': '-1' }, signal: controller.signal,
   });
 
-  setTimeout(() => controller.abort(), 200);
+  await until(
+    async () => (await stats()).requests > before.requests, 'request seen',
+  );
+  controller.abort();
   await fails(promise, Anthropic.APIUserAbortError, {});
   await until(
-    async () => (await stats()).client_aborts === before + 1, 'abort seen',
+    async () => (await stats()).client_aborts === before.client_aborts + 1,
+    'abort seen',
   );
 });
 

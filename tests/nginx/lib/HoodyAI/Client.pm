@@ -394,8 +394,8 @@ sub unread {
 
     open(my $in, '<', '/proc/net/tcp') or die "/proc/net/tcp: $!\n";
 
-    while (<$in>) {
-        my (undef, $local, $remote, undef, $queues) = split;
+    while (my $line = <$in>) {
+        my (undef, $local, $remote, undef, $queues) = split ' ', $line;
         my ($send, $receive) = map { hex } split /:/, $queues =~ s/^tx.*/0:0/r;
 
         $sum += $receive if $remote =~ /:$port\z/;

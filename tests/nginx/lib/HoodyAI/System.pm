@@ -406,20 +406,31 @@ sub container {
 
     $self->cmd('HSET', $self->rkey("container:$name"), %field);
     $self->cmd('SADD', $self->rkey('containers'), $name);
-    $self->enable($name) if $enabled;
+    $self->cmd('SADD', $self->rkey('ai:enabled'), $name) if $enabled;
+    $self->told;
 }
 
 
 sub enable {
     my ($self, @names) = @_;
+
     $self->cmd('SADD', $self->rkey('ai:enabled'), @names);
+    $self->told;
 }
 
 
 sub disable {
     my ($self, @names) = @_;
+
     $self->cmd('SREM', $self->rkey('ai:enabled'), @names);
+    $self->told;
 }
+
+
+# After a write: a request that follows meets it.  Redis writes what it owes its
+# subscribers before it reads another command, so the invalidation lies in each
+# worker's socket when this is answered.
+sub told { $_[0]->cmd('PING') }
 
 
 # A sample provider.  Options: name; tls => [cert, key]; args; keys => [...]
