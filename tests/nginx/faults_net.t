@@ -237,10 +237,10 @@ sub clock {
         get => 'that container 401, though Redis keeps it a day longer',
         noticed => 'at the deadline that was read',
         back => 'with the write that makes it again',
-        limits => [0.65, 0.35], allow => { on => [401] }, live => 1,
+        limits => [1.85, 0.35], allow => { on => [401] }, live => 1,
         run => sub {
-            $f->break(sub { $s->cmd('PEXPIRE', $hash, 300) });
-            sleep 0.1;
+            $f->break(sub { $s->cmd('PEXPIRE', $hash, 1500) });
+            sleep 0.5;
             $set->(-86400);
             $f->notice(on => 401);
             die "Redis does not have it any more\n"

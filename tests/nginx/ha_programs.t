@@ -258,11 +258,14 @@ SKIP: {
         works('without sentinels', $began));
 
     $second = begin_engine('third', $words, wait => 0);
-    sleep 1;
-    is($second->ask('plan', parameters('none'))->{status}, 503,
-        'no sentinel at the start: nothing is answered');
-    like($second->log, qr/sentinel [\d.:]+: Connection refused/,
-        'and the log says why');
+    ok(wait_for(sub { $second->log
+        =~ /sentinel [\d.:]+: Connection refused/ }, 10 * slow),
+        'no sentinel at the start: the log says so');
+
+    my $answer = wait_for { $second->ask('plan', parameters('none')) }
+        10 * slow;
+
+    is($answer && $answer->{status}, 503, 'and nothing is answered');
 
     $ha->start($_) for @sentinels;
     set_sentinels();

@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Pace;
 use HoodyAI::Prober;
 use HoodyAI::RedisHA;
 use HoodyAI::Schema;
@@ -25,7 +26,7 @@ HoodyAI::RedisHA->own_network;
 my $max_stale = 2;
 
 # the most that an answer may take beside what it waits for, on a busy machine
-my $slack = 0.5;
+my $slack = 0.5 * slow;
 
 my $s = HoodyAI::System->new;
 my %password = map { $_ => "hai-$_-" . join '', map { sprintf '%x', rand 16 }
@@ -79,7 +80,7 @@ is(metric('registry_switches_total'), 0, 'no switch yet');
 sub obeys {
     my ($what) = @_;
 
-    cmp_ok($ha->acts(0.020), '<=', 0.020,
+    cmp_ok($ha->acts(0.020 * slow), '<=', 0.020 * slow,
         "$what: writes to the new master act at once");
 }
 

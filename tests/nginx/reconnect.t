@@ -30,7 +30,7 @@ sub take { defined $redis->getline or die "Redis hung up\n" for 1 .. $_[0] }
 
 $s->redis;
 $s->provider;
-$s->nginx;
+$s->nginx(level => 'info');
 
 $redis = IO::Socket::UNIX->new(Peer => $s->{redis_socket}) or die "Redis: $!\n";
 $redis->autoflush;
@@ -54,7 +54,7 @@ for my $round (1 .. 5) {
         "HSET $key addresses 127.0.0.9", "SADD $gate dev-env", 'EXEC');
     take(8);
 
-    for (my $end = time + 5; time < $end; ) {
+    for (my $end = time + 60; time < $end; ) {
         send_all("SADD $gate c1", "SREM $gate c1");
         take(2);
 

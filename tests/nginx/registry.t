@@ -9,9 +9,11 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Digest::SHA qw(sha256_hex);
+use List::Util qw(max min);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use HoodyAI::Pace;
 use HoodyAI::System qw(wait_for chat slurp spew);
 
 my ($s, $client);
@@ -44,7 +46,7 @@ sub takes {
     $write->();
 
     my $start = time;
-    my $seen = wait_for { ask() == $status } 1;
+    my $seen = wait_for { ask() == $status };
 
     ok($seen, "$name: $status") or diag('it is ' . ask());
 
@@ -52,8 +54,8 @@ sub takes {
 }
 
 
-my $key;
-my @late;
+# Each kind of write, and the least of what it took so far.
+my %late;
 
 sub writes {
     my $k = sub { $s->rkey($_[0]) };
@@ -109,9 +111,62 @@ sub writes {
     for my $step (@steps) {
         my ($name, $status, @commands) = @$step;
 
-        push @late, [$name, takes($name, $status,
-            sub { $s->cmd(@$_) for @commands })];
+        $late{$name} = min($late{$name} // (), takes($name, $status,
+            sub { $s->cmd(@$_) for @commands }));
     }
+}
+
+
+# A key expires: its container is served until then, and the next request after
+# it is refused.  Where that came too early, it may be that the machine took
+# longer than the key lived.
+sub expires {
+    my ($name, $key, $refused, $again) = @_;
+    my ($before, $after);
+
+    for my $ms (300, 1000, 5000) {
+        $s->cmd('PEXPIRE', $key, $ms);
+
+        my $end = time + $ms / 1000 + 0.01;
+
+        $before = ask();
+        sleep max(0, $end - time);
+        $after = ask();
+        $again->();
+        wait_for { ask() == 200 };
+        last if $before == 200;
+    }
+
+    is($before, 200, "$name: served until then");
+    is($after, $refused, "$name: refused after it");
+    is(ask(), 200, "$name: written anew");
+}
+
+
+# How often a request was wrong that came 10 ms after a write, of so many
+# rounds with a request for each of the statuses.  What keeps the machine from
+# telling the gateway in time does not do so in each of several tries.
+sub wrong {
+    my ($rounds, $ask) = @_;
+
+    $rounds /= slow;
+
+    return at_best(4, 1, sub {
+        my $wrong = 0;
+
+        for (1 .. $rounds) {
+            for (['disable', 403], ['enable', 200]) {
+                my ($call, $status) = @$_;
+
+                $s->$call('dev-env');
+                sleep 0.01 * slow;
+                $wrong += grep { $_ != $status } $ask->();
+            }
+        }
+
+        note("$wrong of $rounds rounds") if $wrong;
+        return $wrong;
+    });
 }
 
 
@@ -126,33 +181,26 @@ sub writes {
 
     $s->nginx(redis => "unix:$s->{dir}/redis/redis.sock max_stale=1s");
     is(ask(), 200, 'it works');
-    writes();
-
-    my @sorted = sort { $b->[1] <=> $a->[1] } @late;
 
     # the machine may be busy with other tests: the usual case is the measure
-    cmp_ok($sorted[@sorted / 10][1], '<=', 0.01,
+    my @sorted;
+    my $most = at_best(5, 0.01 * slow, sub {
+        writes();
+        @sorted = sort { $late{$b} <=> $late{$a} } keys %late;
+        return $late{$sorted[@sorted / 10]};
+    });
+    my @late = map { sprintf "%s: %.1f ms\n", $_, $late{$_} * 1000 } @sorted;
+
+    cmp_ok($most, '<=', 0.01 * slow,
         'a write is seen within 10 ms, nine times in ten')
-        or diag(map { sprintf "%s: %.1f ms\n", $_->[0], $_->[1] * 1000 }
-                @sorted[0 .. 5]);
-    note(map { sprintf "%s: %.1f ms\n", $_->[0], $_->[1] * 1000 } @late);
+        or diag(@late[0 .. 5]);
+    note(@late);
 
     # the deadline, not the announcement of it, counts
-    my $hash = $s->rkey('container:dev-env');
-
-    $s->cmd('PEXPIRE', $hash, 300);
-    is(ask(), 200, 'PEXPIRE: served until then');
-    sleep 0.31;
-    is(ask(), 401, 'PEXPIRE: refused after it');
-
-    $s->container('dev-env', addresses => '127.0.0.1');
-    ok(wait_for(sub { ask() == 200 }, 1), 'written anew');
-    $s->cmd('PEXPIRE', $s->rkey('ai:enabled'), 300);
-    is(ask(), 200, 'an expiring gate: open until then');
-    sleep 0.31;
-    is(ask(), 403, 'closed after it');
-    $s->enable('dev-env');
-    ok(wait_for(sub { ask() == 200 }, 1), 'opened anew');
+    expires('PEXPIRE', $s->rkey('container:dev-env'), 401,
+        sub { $s->container('dev-env', addresses => '127.0.0.1') });
+    expires('an expiring gate', $s->rkey('ai:enabled'), 403,
+        sub { $s->enable('dev-env') });
 
     # also one that comes nearer; its address is another one's alone again
     my $kept = 0;
@@ -162,7 +210,7 @@ sub writes {
 
         $s->container('second', addresses => '127.0.0.1', id => 'b' x 24);
         wait_for { ask() == 401 };
-        $s->cmd('PEXPIRE', $second, 400);
+        $s->cmd('PEXPIRE', $second, 10000);
         sleep 0.05;
         $s->cmd('PEXPIRE', $second, 150);
         sleep 0.16;
@@ -174,33 +222,28 @@ sub writes {
     is($kept, 0, 'a deadline that came nearer counts');
 
     # each write is seen by the very next request, again and again
-    my $wrong = 0;
-
-    for (1 .. 200) {
-        $s->disable('dev-env');
-        sleep 0.01;
-        $wrong++ if ask() != 403;
-        $s->enable('dev-env');
-        sleep 0.01;
-        $wrong++ if ask() != 200;
-    }
-
-    is($wrong, 0, '400 changes, 10 ms after each the next request sees it');
+    is(wrong(200, sub { scalar ask() }), 0,
+        'each of many changes is seen by the next request, 10 ms later');
 
     # Redis reads each command from its unix socket: that it takes more now is
     # no reason to wake up
     {
         my $from = length slurp("$s->{dir}/error.log");
+        my $log;
 
-        for my $n (1 .. 20) {
-            $s->cmd('HSET', $s->rkey('container:dev-env'), 'updated_at', $n);
-            sleep 0.02;
-        }
+        # several may be one event
+        my $seen = wait_for {
+            for my $n (1 .. 20) {
+                $s->cmd('HSET', $s->rkey('container:dev-env'), 'updated_at',
+                    $n);
+                sleep 0.02;
+            }
 
-        my $log = substr slurp("$s->{dir}/error.log"), $from;
+            $log = substr slurp("$s->{dir}/error.log"), $from;
+            20 <= (() = $log =~ /epoll: fd:\d+ ev:0001 /g);
+        };
 
-        cmp_ok(scalar(() = $log =~ /epoll: fd:\d+ ev:0001 /g), '>=', 20,
-            'events are in the log');
+        ok($seen, 'events are in the log');
         is(scalar(() = $log =~ /epoll: fd:\d+ ev:0004 /g), 0,
             'none of them for nothing');
     }
@@ -210,70 +253,95 @@ sub writes {
         'X-Sample-Delay', 50]);
 
     $stream->head;
+
+    my $before = time;
+
     kill 'KILL', $s->pid('redis');
     $s->stop('redis', 'KILL');
 
     my $start = time;
+    my $served = $start;
+    my $answer;
 
     is(ask(), 200, 'Redis killed: served on what is known');
+    wait_for {
+        my $asked = time;
 
-    my $answer;
-    my $refused = wait_for {
         (my $status, $answer) = ask();
+        $served = $asked if $status == 200;
         $status != 200;
-    } 3;
-    my $after = time - $start;
+    };
+
+    my $end = time;
 
     is($answer->{status}, 503, 'then 503');
     is($answer->{json}{error}{code}, 'registry_unavailable', 'of its code');
     like($answer->{headers}{'retry-after'}, qr/^[1-9]\d*\z/,
         'with Retry-After');
-    cmp_ok($after, '>', 0.4, 'not before max_stale, less a heartbeat');
-    cmp_ok($after, '<', 1.3, 'not later than max_stale');
-    like($stream->rest(1), qr/error.*\n\n\z/, 'streams are cut');
+    cmp_ok($end - $before, '>', 0.4,
+        'not before max_stale, less a heartbeat');
+
+    # both times are taken so that load cannot matter
+    cmp_ok($served - $start, '<', 1.01, 'nobody who asks after max_stale');
+    cmp_ok($end - $start, '<', 2.5, 'and without waiting');
+    like($stream->rest, qr/error.*\n\n\z/, 'streams are cut');
     ok($stream->{complete}, 'properly');
 
-    $start = time;
-    is(ask(), 503, 'still');
-    cmp_ok(time - $start, '<', 2.2, 'within hoody_ai_wait');
+    my $waited = at_best(3, 2 + 0.2 * slow, sub {
+        my $asked = time;
+
+        is(ask(), 503, 'still');
+        return time - $asked;
+    });
+
+    cmp_ok($waited, '<', 2 + 0.2 * slow, 'within hoody_ai_wait');
 
     # it comes back empty
     $s->redis;
-    ok(wait_for(sub { ask() == 401 }, 5), 'back and empty: believed');
+    ok(wait_for(sub { ask() == 401 }), 'back and empty: believed');
     $s->container('dev-env', addresses => '127.0.0.1');
-    ok(wait_for(sub { ask() == 200 }, 1), 'filled: served without a restart');
+    ok(wait_for(sub { ask() == 200 }), 'filled: served without a restart');
 
     # frozen
-    kill 'STOP', $s->pid('redis');
-    $start = time;
-    ok(wait_for(sub { ask() == 503 }, 3), 'Redis stopped: 503');
-    cmp_ok(time - $start, '<', 3.3, 'within max_stale and the wait');
-    kill 'CONT', $s->pid('redis');
-    ok(wait_for(sub { ask() == 200 }, 5), 'continued: served');
+    $waited = at_best(3, 3 + 0.3 * slow, sub {
+        kill 'STOP', $s->pid('redis');
+
+        my $stopped = time;
+
+        ok(wait_for(sub { ask() == 503 }), 'Redis stopped: 503');
+
+        my $took = time - $stopped;
+
+        kill 'CONT', $s->pid('redis');
+        ok(wait_for(sub { ask() == 200 }), 'continued: served');
+        return $took;
+    });
+
+    cmp_ok($waited, '<', 3 + 0.3 * slow, 'within max_stale and the wait');
 
     # restarted while nobody looks
     $s->stop('redis');
     $s->redis;
     $s->container('dev-env', addresses => '127.0.0.1', enabled => 0);
-    ok(wait_for(sub { ask() == 403 }, 5), 'restarted with other content');
+    ok(wait_for(sub { ask() == 403 }), 'restarted with other content');
     $s->enable('dev-env');
-    ok(wait_for(sub { ask() == 200 }, 1), 'and fed by it');
+    ok(wait_for(sub { ask() == 200 }), 'and fed by it');
 
     # connections that are cut
     for my $type (qw(pubsub normal)) {
         $s->cmd('CLIENT', 'KILL', 'TYPE', $type, 'SKIPME', 'yes');
         $s->disable('dev-env');
-        ok(wait_for(sub { ask() == 403 }, 2),
+        ok(wait_for(sub { ask() == 403 }),
             "$type connection killed: what was missed is read");
         $s->enable('dev-env');
-        ok(wait_for(sub { ask() == 200 }, 2), 'and it is fed again');
+        ok(wait_for(sub { ask() == 200 }), 'and it is fed again');
     }
 
     # another database of the same server takes its place
     $s->cmd('SWAPDB', 0, 5);
-    ok(wait_for(sub { ask() == 401 }, 3), 'SWAPDB: the heartbeat sees it');
+    ok(wait_for(sub { ask() == 401 }), 'SWAPDB: the heartbeat sees it');
     $s->cmd('SWAPDB', 0, 5);
-    ok(wait_for(sub { ask() == 200 }, 3), 'and back');
+    ok(wait_for(sub { ask() == 200 }), 'and back');
 
     $client = undef;
     $s->finish(more => 1);
@@ -311,14 +379,18 @@ sub writes {
     $s->nginx(redis => $options, workers => 4,
         location => 'hoody_ai_wait 1s;');
 
-    my $start = time;
-    my ($status, $answer) = ask();
-    my $waited = time - $start;
+    my $waited = at_best(3, 1.5, sub {
+        my $start = time;
+        my ($status, $answer) = ask();
+        my $took = time - $start;
 
-    is($status, 503, 'no Redis at the start: 503');
-    like($answer->{headers}{'retry-after'}, qr/^[1-9]\d*\z/,
-        'with Retry-After');
-    cmp_ok($waited, '>', 0.9, 'after waiting for it');
+        is($status, 503, 'no Redis at the start: 503');
+        like($answer->{headers}{'retry-after'}, qr/^[1-9]\d*\z/,
+            'with Retry-After');
+        cmp_ok($took, '>', 0.9, 'after waiting for it');
+        return $took;
+    });
+
     cmp_ok($waited, '<', 1.5, 'not for long');
 
     my @start = (args => ['--aclfile', $acl], user => ['admin', 'x']);
@@ -335,7 +407,7 @@ sub writes {
 
         return wait_for {
             !grep { $s->chat_ask->{status} != $status } 1 .. 12
-        } 5;
+        };
     };
 
     ok($all->(200), 'it comes: all workers serve');
@@ -343,18 +415,8 @@ sub writes {
     my %pids = map { $_ => 1 } $s->workers;
     is(scalar keys %pids, 4, 'all four of them');
 
-    my ($wrong, $rounds) = (0, 25);
-
-    for (1 .. $rounds) {
-        $s->disable('dev-env');
-        sleep 0.01;
-        $wrong += grep { $s->chat_ask->{status} != 403 } 1 .. 4;
-        $s->enable('dev-env');
-        sleep 0.01;
-        $wrong += grep { $s->chat_ask->{status} != 200 } 1 .. 4;
-    }
-
-    is($wrong, 0, 'a change is seen by each worker 10 ms later');
+    is(wrong(25, sub { map { $s->chat_ask->{status} } 1 .. 4 }), 0,
+        'a change is seen by each worker 10 ms later');
 
     cmp_ok(scalar(grep { /user=gateway/ } split /\n/,
         $s->cmd('CLIENT', 'LIST')), '>=', 8,

@@ -43,8 +43,14 @@ $s->nginx(http => "
     upstream engines {
         server unix:$old->{socket};
         server unix:$new->{socket};
-    }" . $s->default_http(location => 'hoody_ai_rules /rules timeout=300ms;',
+    }" . $s->default_http(location => 'hoody_ai_rules /rules timeout=5s;',
     server => "
+    location /soon/v1/ {
+        hoody_ai on;
+        hoody_ai_credential openai;
+        hoody_ai_rules /rules timeout=300ms;
+        proxy_pass http://provider/v1/;
+    }
     location = /rules {
         internal;
         include " . $s->root . "/conf/hoody_ai_rules_params;
@@ -59,7 +65,10 @@ is(scalar @bare, 0, 'and have the rule');
 
 $provider->forget;
 is($new->stop, 0, 'the new one ends');
-@status = map { $s->chat_ask->{status} } 1 .. 3;
+
+# they are asked until the time is over
+@status = map { $s->ask('POST', '/soon/v1/chat/completions',
+    token => 'dev-env', body => chat())->{status} } 1 .. 3;
 is("@status", '503 503 503', 'what the old one says does not count');
 is(scalar(my @sent = $provider->requests), 0, 'nothing was sent');
 

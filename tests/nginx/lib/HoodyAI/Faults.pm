@@ -23,8 +23,8 @@ package HoodyAI::Faults;
 #   - no answer takes more than hoody_ai_wait and 250 ms, each has its type;
 #   - what the row says about time.
 #
-# Where a time was exceeded on a machine that was busy, the row is tried once
-# more; an admission that must not be is never forgiven.
+# Where a time was exceeded on a machine that was busy, the row is tried again,
+# up to three times; an admission that must not be is never forgiven.
 
 use strict;
 use warnings;
@@ -134,12 +134,18 @@ sub new {
     $self->fill(qw(on cut));
     $s->provider;
 
-    if ($self->{later}) {
-        $s->disable('cut');
-        $s->cmd('SAVE');
-        $s->stop('redis');
-    }
+    $self->{later} ? $self->absent : $self->gateway;
+    $self->probe;
+    $self->settle if !$self->{later};
 
+    return $self;
+}
+
+
+sub gateway {
+    my ($self) = @_;
+
+    my $s = $self->{s};
     my $redis = $self->{address} // "unix:$s->{redis_socket}";
 
     $redis .= " connect_timeout=" . 1000 * $self->{connect} . 'ms'
@@ -148,10 +154,24 @@ sub new {
 
     $s->nginx(redis => $redis, level => 'info', under => $self->{under},
         location => 'hoody_ai_wait ' . 1000 * $self->{wait} . 'ms;');
-    $self->probe;
-    $self->settle if !$self->{later};
+}
 
-    return $self;
+
+# A gateway that starts, also anew, when Redis is away; "cut" will not have its
+# access when it comes.
+sub absent {
+    my ($self) = @_;
+
+    my $s = $self->{s};
+
+    $s->stop('nginx', 'QUIT');
+    $s->disable('cut');
+    $s->cmd('SAVE');
+    $s->stop('redis');
+    $self->gateway;
+
+    # before, nobody was there to answer
+    $self->{from} = now();
 }
 
 
@@ -345,20 +365,21 @@ sub row {
 
     my $s = $self->{s};
 
-    for my $try (1, 2) {
+    for my $try (1 .. 4) {
         $self->{$_} = undef for qw(fault revoked mended noticed back);
         $self->{wrong} = [];
         $self->{late} = [];
 
-        my $from = $self->{from} = now();
+        $self->{from} = now();
+
         my $run = $row{run} // sub { $self->_usual(\%row) };
         my $error = eval { $run->($self, $s); 1 } ? '' : $@;
 
         $self->{wrong} = [$error] if $error;
         sleep 0.1;
-        $self->_judge(\%row, $from);
+        $self->_judge(\%row);
 
-        last if $try == 2 || @{$self->{wrong}} || !@{$self->{late}};
+        last if $try == 4 || @{$self->{wrong}} || !@{$self->{late}};
         note("$row{name}: @{$self->{late}}; once more");
         $self->settle;
     }
@@ -382,8 +403,9 @@ sub row {
 
 
 sub _judge {
-    my ($self, $row, $from) = @_;
+    my ($self, $row) = @_;
 
+    my $from = $self->{from};
     my @seen = $self->seen($from);
     my @stalls = grep { $_->[0] eq '-' } @seen;
     my %allow = (on => '200 503', off => '403 503', cut => '200 403 503');
@@ -434,7 +456,8 @@ sub _judge {
 
             $say->('wrong', 'admitted', $one) if $after > $self->{max_stale};
             $say->('late', 'admitted', $one) if $end - $self->{revoked}
-                - 2 * $lost > ($row->{live} ? 0 : $self->{max_stale}) + 0.25;
+                - 2 * $lost > ($row->{live} ? 0 : $self->{max_stale})
+                + 0.25 * slow;
         }
 
         if ($name eq 'on' && $row->{blind}
@@ -454,7 +477,7 @@ sub _judge {
         my $most = $row->{limits}[$i] // next;
 
         if (!defined $self->{$what}) {
-            push @{$self->{wrong}}, "never $what";
+            push @{$self->{late}}, "never $what";
 
         } elsif ($self->{$what} > $most * slow
             + 2 * sum(0, map { $_->[2] - $_->[1] } @stalls))
@@ -505,6 +528,17 @@ sub mend {
 
     $self->{mended} //= $from;
     $how->() if $how;
+}
+
+
+# So many seconds after it broke; at the earliest, for what is answered later.
+sub mends_itself {
+    my ($self, $seconds) = @_;
+
+    my $left = $self->{began} + $seconds - now();
+
+    sleep $left if $left > 0;
+    $self->{mended} = $self->{began} + $seconds;
 }
 
 
