@@ -168,9 +168,10 @@ bench_customers() {
 
 
 # bench_start_churn <kind> <customers> <a second>: changes them until
-# bench_stop_churn, which says how many a second it were; "hash" their hashes
-# only, "gate" the set of those that are enabled as well
+# bench_stop_churn, which puts into BENCH_CHANGES how many a second it were;
+# "hash" their hashes only, "gate" the set of those that are enabled as well
 bench_start_churn() {
+    rm -f "$BENCH_WORK/churn"
     "${BENCH_ON_OTHERS[@]}" perl -MTime::HiRes=time,sleep \
         -MIO::Socket::UNIX -e '
         my ($path, $file, $kind, $customers, $rate) = @ARGV;
@@ -217,7 +218,7 @@ bench_start_churn() {
 
 bench_stop_churn() {
     bench_stop "$BENCH_CHURN"
-    cat "$BENCH_WORK/churn"
+    BENCH_CHANGES=$(<"$BENCH_WORK/churn")
 }
 
 
