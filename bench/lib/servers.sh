@@ -39,8 +39,11 @@ bench_rotate() {
 
 
 # A folder of its own, and the CPUs: the worker that is measured has one to
-# itself, clients, provider and Redis share the others.
+# itself, clients, provider and Redis share the others.  None of them sleeps: a
+# virtual machine gets a CPU that slept back late.
 bench_begin() {
+    local cpu
+
     [ -n "$BENCH_NGINX" ] || hai_die "no nginx found: run 'make setup'"
     [ -x "$HAI_BUILD/bench/load_client" ] || hai_die "run 'make bench' first"
 
@@ -62,6 +65,11 @@ bench_begin() {
         BENCH_ON_FIRST=(taskset -c 0)
         BENCH_ON_OTHERS=(taskset -c "1-$(($(nproc) - 1))")
     fi
+
+    for cpu in $(seq 0 $(($(nproc) - 1))); do
+        taskset -c "$cpu" "$HAI_BUILD/bench/awake" &
+        BENCH_PIDS+=($!)
+    done
 }
 
 
@@ -169,7 +177,8 @@ bench_customers() {
 
 # bench_start_churn <kind> <customers> <a second>: changes them until
 # bench_stop_churn, which puts into BENCH_CHANGES how many a second it were;
-# "hash" their hashes only, "gate" the set of those that are enabled as well
+# "hash" their hashes only, "gate" the set of those that are enabled as well,
+# "other" the hashes of a server that is not this gateway's
 bench_start_churn() {
     rm -f "$BENCH_WORK/churn"
     "${BENCH_ON_OTHERS[@]}" perl -MTime::HiRes=time,sleep \
@@ -178,6 +187,7 @@ bench_start_churn() {
         my $redis = IO::Socket::UNIX->new(Peer => $path) or die "$path: $!\n";
         my ($n, $start, $word) = (0, time);
         my $running = 1;
+        my $server = $kind eq "other" ? "other" : "bench";
 
         $SIG{TERM} = sub { $running = 0 };
 
@@ -191,7 +201,7 @@ bench_start_churn() {
 
             my $i = 1 + $n * 7919 % $customers;
             my $name = sprintf "customer-%06d", $i;
-            my $key = "hoody:{bench}:container:$name";
+            my $key = "hoody:{$server}:container:$name";
             my @all = (
                 "HSET $key tags changed-$n",
                 "HSET $key status stopped", "HSET $key status running",
