@@ -39,11 +39,8 @@ bench_rotate() {
 
 
 # A folder of its own, and the CPUs: the worker that is measured has one to
-# itself, clients, provider and Redis share the others.  None of them sleeps: a
-# virtual machine gets a CPU that slept back late.
+# itself, clients, provider and Redis share the others.
 bench_begin() {
-    local cpu
-
     [ -n "$BENCH_NGINX" ] || hai_die "no nginx found: run 'make setup'"
     [ -x "$HAI_BUILD/bench/load_client" ] || hai_die "run 'make bench' first"
 
@@ -65,6 +62,13 @@ bench_begin() {
         BENCH_ON_FIRST=(taskset -c 0)
         BENCH_ON_OTHERS=(taskset -c "1-$(($(nproc) - 1))")
     fi
+}
+
+
+# From now on no CPU sleeps: a virtual machine gets one that slept back late.
+# Not for what leaves no CPU idle anyhow.
+bench_awake() {
+    local cpu
 
     for cpu in $(seq 0 $(($(nproc) - 1))); do
         taskset -c "$cpu" "$HAI_BUILD/bench/awake" &

@@ -16,7 +16,7 @@ our @EXPORT = qw(slow at_best);
 sub slow() { ($ENV{HAI_MODE} // 'plain') eq 'plain' ? 1 : 5 }
 
 
-# The least of what the code returns, seconds, in up to $n tries; the first one
+# The least of what the code returns, a number, in up to $n tries; the first one
 # below the limit is the last.  What disturbs one try does not disturb all of
 # them; what the server does wrong, it does each time.
 sub at_best {
