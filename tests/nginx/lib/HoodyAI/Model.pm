@@ -166,7 +166,7 @@ sub step {
 }
 
 
-# Everything is what the other says: after a doubt.
+# Everything is what the other says.
 sub replace {
     my ($self, $began, $ended, $text, $db) = @_;
 
@@ -175,26 +175,59 @@ sub replace {
 }
 
 
-# What has a deadline before this moment is gone.
+# A write about the time of a deadline: nobody knows which was first.  Until
+# "known", when Redis had been asked, it may have been the one, the other, or
+# both.
+sub doubt {
+    my ($self, $began, $ended, $known, $text, $db, @commands) = @_;
+    my $written = _copy($self->{db});
+
+    $self->load($began, $known + SCAN)
+        if grep { $_->[1] =~ /^FLUSH/ } @commands;
+
+    _do($written, $began, $ended, @$_) for @commands;
+
+    $self->expire($ended + 0.01);
+    $self->replace($began, $known, $text, $written);
+    $self->replace($began, $known, "$text, in doubt", $db);
+}
+
+
+# What has a deadline before this moment is gone.  Of those at about the same
+# time nobody knows which goes first.
 sub expire {
     my ($self, $now) = @_;
+    my @due;
 
-    while (1) {
-        my ($first, $keys, $name);
+    for my $n (0, 1) {
+        my $keys = $self->{db}[$n];
 
-        for my $db (@{$self->{db}}) {
-            for (keys %$db) {
-                my $deadline = $db->{$_}[2] or next;
-                next if $deadline->[0] > $now;
-                next if $first && $deadline->[0] >= $first->[0];
-                ($first, $keys, $name) = ($deadline, $db, $_);
-            }
+        push @due, map { [@{$keys->{$_}[2]}, $n, $_] }
+            grep { $keys->{$_}[2] && $keys->{$_}[2][0] <= $now } keys %$keys;
+    }
+
+    @due = sort { $a->[0] <=> $b->[0] } @due;
+
+    while (@due) {
+        my @together = shift @due;
+        my ($from, $to) = @{$together[0]};
+
+        while (@due && $due[0][0] <= $to + VISIBLE && @together < 4) {
+            push @together, shift @due;
+            $to = max($to, $together[-1][1]);
         }
 
-        return if !$first;
+        my $before = $self->{db};
+        my $all = (1 << @together) - 1;
 
-        delete $keys->{$name};
-        $self->_version(@$first, "$name expires", 1);
+        for my $set (1 .. $all) {
+            my @gone = @together[grep { $set >> $_ & 1 } 0 .. $#together];
+
+            $self->{db} = _copy($before);
+            delete $self->{db}[$_->[2]]{$_->[3]} for @gone;
+            $self->_version($from, $to,
+                join(', ', map { $_->[3] } @gone) . ' expires', 1);
+        }
     }
 }
 
@@ -217,8 +250,13 @@ sub _version {
     my ($self, $began, $ended, $text, $expiry) = @_;
     my $versions = $self->{versions};
 
-    # writes are one after the other, but deadlines overlap with them
-    $began = max($began, $versions->[-1]{from}) if @$versions;
+    # writes are one after the other, but deadlines overlap with them: then
+    # each may have been as early as the other, and as late
+    for (reverse @$versions) {
+        last if $_->{from} <= $began;
+        $_->{from} = $began;
+    }
+
     $ended = max($ended, $versions->[-1]{done}) if @$versions;
 
     push @$versions, {
@@ -338,11 +376,34 @@ sub load {
 }
 
 
-# Measured: [time, seconds that a server was ready and did not run until then].
+# Measured: [time, seconds that servers were ready and did not run], the seconds
+# of what ended since the sample before.  They count from where they began: who
+# is asked while a server still waits has not heard of the change either.
 sub slack {
     my ($self, @samples) = @_;
+    my $sum = 0;
+    my @early = (0) x @samples;
 
-    $self->{slack} = \@samples;
+    for my $i (1 .. $#samples) {
+        my $began = $samples[$i - 1][0] - $samples[$i][1];
+
+        for (my $k = $i - 1; $k >= 0 && $samples[$k][0] > $began; $k--) {
+            $early[$k] += $samples[$k][0] - $began;
+        }
+    }
+
+    $self->{slack} = [map { $sum += $samples[$_][1];
+        [$samples[$_][0], $sum + $early[$_]] } 0 .. $#samples];
+
+    # a long one is like a stop: there is work left after it, and a heartbeat
+    # that came too late ends the connections
+    for my $i (1 .. $#samples) {
+        my ($to, $wait) = @{$samples[$i]};
+
+        $self->fault(kind => 'starved', from => $samples[$i - 1][0] - $wait,
+            to => $to, stale => $to + 0.05, recovers => $to + 1.5)
+            if $wait > 0.2 * $self->{max_stale};
+    }
 }
 
 
@@ -460,12 +521,13 @@ sub judge {
 
     my @versions = $self->_between($since, $a->{to});
     my %may = map { _of($_, $claim, $source) => 1 } @versions;
-    my $broken = $self->_faults('recovers', $a->{from} - VISIBLE - $late,
+    my @broken = $self->_faults('recovers', $a->{from} - VISIBLE - $late,
         $a->{to}, $gateway);
 
     $self->{count}{requests}++;
     $self->{count}{admitted}++ if $a->{status} == 200;
-    $self->{count}{exact}++ if keys %may == 1 && !$broken;
+    $self->{count}{exact}++
+        if keys %may == 1 && !grep { $_->{kind} ne 'starved' } @broken;
 
     return 'admitted, and nothing was heard of Redis'
         if $a->{status} == 200
@@ -495,9 +557,9 @@ sub judge {
         || $got =~ /^403 (?:ai_disabled|access_revoked)\z/;
 
     # on the way from one state to another it is refused, and nobody says how
-    return undef if $refusal && (keys %may > 1 || $broken);
+    return undef if $refusal && (keys %may > 1 || @broken);
 
-    return undef if $broken && $got eq '503 registry_unavailable';
+    return undef if @broken && $got eq '503 registry_unavailable';
 
     return "refused with $got; allowed: " . join ', ', sort keys %may;
 }

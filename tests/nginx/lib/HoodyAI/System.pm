@@ -699,12 +699,13 @@ sub master {
 }
 
 
-# Processes whose parent it is.
+# Processes whose parent one of these is.
 sub children {
-    my ($self, $pid) = @_;
+    my ($self, @parents) = @_;
+    my %parent = map { $_ => 1 } @parents;
 
     return grep { slurp("/proc/$_/stat") =~ /^\d+ \(.*\) \S (\d+)/s
-                  && $1 == $pid }
+                  && $parent{$1} }
         map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
