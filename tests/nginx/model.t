@@ -208,6 +208,10 @@ sub claim {
 
 sub name_of { $_[0]{headers}{'x-model'} // '' }
 
+# Told to stop, or left alone by a test that has died.
+sub over { ${$_[0]} || getppid() != $parent }
+
+
 # What a client notes: times and what was asked and answered.
 sub note_answer {
     my ($out, @words) = @_;
@@ -220,7 +224,7 @@ sub requests {
     my ($out, $stop, @sources) = @_;
     my %kept;
 
-    until ($$stop) {
+    until (over($stop)) {
         my $source = $sources[rand @sources];
         my $gateway = gateway($source);
         my $claim = claim($source);
@@ -316,7 +320,7 @@ sub streams {
         return 0;
     };
 
-    until ($$stop) {
+    until (over($stop)) {
         if (@open < 12) {
             my $source = $sources[rand @sources];
             my $gateway = gateway($source);
@@ -428,7 +432,7 @@ sub meter_start {
             return 0.01 * $most;
         };
 
-        until ($stop) {
+        until (over(\$stop)) {
             if (now() - $looked > 0.2) {
                 $looked = now();
                 @kinds = ([slurp("$s->{dir}/redis/pid")],

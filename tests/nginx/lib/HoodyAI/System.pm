@@ -388,7 +388,19 @@ sub _reply {
         return substr $data, 0, $rest;
     }
 
-    return [map { _reply($socket) } 1 .. $rest];
+    # an error in the middle is told when all has been read
+    my ($error, @reply);
+
+    for (1 .. $rest) {
+        push @reply, eval { _reply($socket) };
+        next if !$@;
+        die $@ if $@ !~ /^redis error/;
+        $error //= $@;
+    }
+
+    die $error if defined $error;
+
+    return \@reply;
 }
 
 
