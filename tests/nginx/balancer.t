@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Client;
-use HoodyAI::System qw(chat free_port slurp spew wait_for);
+use HoodyAI::System qw(chat free_port slurp spew suspend wait_for);
 
 # the distribution's, whichever nginx the gateways are
 my $nginx = '/usr/sbin/nginx';
@@ -534,7 +534,7 @@ is($s->stop('balancer', 'QUIT'), 0, 'the balancer ends');
 
 {
     $s->enable('dev-env');
-    kill 'STOP', $s->pid('redis');
+    suspend($s->pid('redis'));
 
     my $g = gateway('the last', 'hoody_ai_wait 20s;');
     my $client = HoodyAI::Client->new(to => "127.0.0.1:$g->{proxied}",

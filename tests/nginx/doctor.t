@@ -17,7 +17,7 @@ use Time::HiRes qw(time);
 
 use HoodyAI::Engine;
 use HoodyAI::Schema;
-use HoodyAI::System qw(chat free_port slurp spew wait_for);
+use HoodyAI::System qw(chat free_port slurp spew suspend wait_for);
 
 plan skip_all => 'most of it is for root to see' if $> != 0;
 
@@ -383,7 +383,7 @@ SKIP: {
 
 # programs
 fault('the rule engine hangs', 'rules.engine=fail rules.socket=skip',
-    sub { kill 'STOP', $engine->pid }, sub { kill 'CONT', $engine->pid },
+    sub { suspend($engine->pid) }, sub { kill 'CONT', $engine->pid },
     '--timeout', 1500);
 
 fault('an engine that workers may not use', 'rules.socket=fail',
@@ -477,7 +477,7 @@ END
 
 # ---- what does not answer ----------------------------------------------------
 
-kill 'STOP', $s->pid('redis');
+suspend($s->pid('redis'));
 my $began = time;
 $now = checks('--timeout', 2000);
 

@@ -15,7 +15,7 @@ use Time::HiRes qw(time sleep);
 
 use HoodyAI::Engine;
 use HoodyAI::Pace;
-use HoodyAI::System qw(chat slurp spew wait_for);
+use HoodyAI::System qw(chat slurp spew suspend wait_for);
 
 my $s = HoodyAI::System->new;
 
@@ -537,7 +537,7 @@ is(ask_body($body, CONTENT_LENGTH => undef)->{status}, 200, 'not even empty');
 
     # stopped, not gone: a connection that is open and says nothing
     ok($engine->until_status(sub { $_->{rules} == 1 }), 'one rule');
-    kill 'STOP', $s->pid('redis');
+    suspend($s->pid('redis'));
     ok($engine->until_status(sub { $_->{redis} eq 'lost' }, 20),
         'Redis that does not answer is missed');
     is(ask_plan()->{status}, 200, 'questions are answered');

@@ -20,7 +20,7 @@ use Time::HiRes qw(time sleep);
 use HoodyAI::Engine;
 use HoodyAI::FastCGI;
 use HoodyAI::Pace;
-use HoodyAI::System qw(chat free_port slurp spew wait_for);
+use HoodyAI::System qw(chat free_port slurp spew suspend wait_for);
 
 HoodyAI::System->many_files;
 
@@ -285,7 +285,7 @@ sub answers {
     $engine->rules({ id => 'note', trigger => { event => 'chat.message' },
         action => { type => 'log', content => 'x' } });
     ok($engine->until_status(sub { exists $_->{fired}{note} }), 'a log rule');
-    kill 'STOP', $s->pid('redis');
+    suspend($s->pid('redis'));
 
     my $fcgi = $engine->connect;
     my $slowest = 0;

@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Events;
-use HoodyAI::System qw(slurp);
+use HoodyAI::System qw(slurp suspend);
 
 my $s = set_up();
 my $events = $s->rkey('events');
@@ -200,7 +200,7 @@ is(scalar(lines()), 102, 'none is there twice');
 
 # Redis stops answering; nothing is lost, nothing ends.
 
-kill 'STOP', $s->pid('redis');
+suspend($s->pid('redis'));
 sleep 3;
 kill 'CONT', $s->pid('redis');
 $s->cmd('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');

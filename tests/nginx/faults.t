@@ -16,7 +16,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Faults;
 use HoodyAI::Pace;
-use HoodyAI::System qw(chat slurp spew wait_for);
+use HoodyAI::System qw(chat slurp spew suspend wait_for);
 
 # Redis cannot be reached, or refuses the gateway
 my %gone = (
@@ -94,7 +94,7 @@ sub process {
 
             $waits->request('POST', '/v1/chat/completions', token => 'on',
                 body => chat(), headers => ['X-Sample-First-Delay', 30000]);
-            $f->break(sub { kill 'STOP', $s->pid('redis') });
+            $f->break(sub { suspend($s->pid('redis')) });
             $f->revoke(sub { $write = $f->say_to_redis('SREM',
                 $s->rkey('ai:enabled'), 'cut') });
             $f->notice(on => 503);

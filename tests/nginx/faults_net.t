@@ -17,7 +17,7 @@ use Time::HiRes qw(sleep);
 
 use HoodyAI::Faults;
 use HoodyAI::Link;
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(slurp spew suspend wait_for);
 
 if (!HoodyAI::Link::private()) {
     diag('NOT TESTED: a network in trouble needs root and tun devices');
@@ -220,7 +220,7 @@ sub clock {
             run => sub {
                 my $write;
 
-                $f->break(sub { kill 'STOP', $s->pid('redis') });
+                $f->break(sub { suspend($s->pid('redis')) });
                 sleep 0.2;
                 $set->(0);
                 $f->revoke(sub { $write = $f->say_to_redis('SREM',

@@ -20,7 +20,7 @@ use Time::HiRes qw(sleep time);
 use HoodyAI::Engine;
 use HoodyAI::Events;
 use HoodyAI::Faults;
-use HoodyAI::System qw(slurp spew wait_for);
+use HoodyAI::System qw(slurp spew suspend wait_for);
 
 
 # name, what breaks it, what mends it; both get the system and the user whom
@@ -60,7 +60,7 @@ my @faults = (
         sub { $_[0]->redis(args => $_[0]{redis_args},
             user => $_[0]{redis_user}) }, quiet => 1],
     ['stopped (SIGSTOP), continued',
-        sub { kill 'STOP', $_[0]->pid('redis') },
+        sub { suspend($_[0]->pid('redis')) },
         sub { kill 'CONT', $_[0]->pid('redis') }],
     ['FLUSHALL', sub { $_[0]->cmd('FLUSHALL') }, sub { }, empty => 1],
     ['wrong password',
@@ -235,7 +235,7 @@ sub engine_clock {
 
     HoodyAI::Faults::set_clock($s, 86400);
     $s->redis;
-    kill 'STOP', $s->pid('redis');
+    suspend($s->pid('redis'));
 
     my $engine = HoodyAI::Engine->new($s, wait => 0,
         redis => "unix:$s->{redis_socket} connect_timeout=20s");

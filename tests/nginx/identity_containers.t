@@ -23,7 +23,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Net;
 use HoodyAI::Podman;
-use HoodyAI::System qw(wait_for free_port chat slurp spew);
+use HoodyAI::System qw(chat free_port slurp spew suspend wait_for);
 
 HoodyAI::Net->enter('identity of real containers', qw(podman runc nft nsenter
     cc), { pids => 1 });
@@ -413,7 +413,7 @@ SKIP: {
     for (1 .. 12) {
         my (@keep, $hit);
 
-        kill 'STOP', @workers;
+        suspend(@workers);
         my ($socket, $pid) = $connect->('thief', 'victim', 1);
 
         for (1 .. 2 * $limit) {

@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep);
 
-use HoodyAI::System qw(wait_for);
+use HoodyAI::System qw(suspend wait_for);
 
 my $s = HoodyAI::System->new;
 
@@ -87,7 +87,7 @@ counted(101, 'one more is counted');
 
 my $before = total();
 
-kill 'STOP', $s->pid('redis');
+suspend($s->pid('redis'));
 requests(60);
 counted($before + 60, 'requests go on without Redis');
 cmp_ok(status()->{hoody_ai_events_pending_bytes}, '>', 60 * 300,

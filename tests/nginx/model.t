@@ -37,7 +37,7 @@ use Test::More;
 use Time::HiRes qw(sleep clock_gettime CLOCK_MONOTONIC);
 
 use HoodyAI::Model;
-use HoodyAI::System qw(wait_for free_port chat slurp spew);
+use HoodyAI::System qw(chat free_port slurp spew suspend wait_for);
 
 my $max_stale = 1;
 my $total = $ENV{MODEL_TIME} // 16;
@@ -784,7 +784,7 @@ sub cut_off {
 
     my $began = now();
 
-    kill 'STOP', -$s->pid('between');
+    suspend(-$s->pid('between'));
 
     my $stopped = now();
 
@@ -854,12 +854,12 @@ my @faults = (
     }],
     [3, sub {
         still('SIGSTOP', one(0.05, 0.1, 0.2),
-            sub { kill 'STOP', $s->pid('redis') },
+            sub { suspend($s->pid('redis')) },
             sub { kill 'CONT', $s->pid('redis') });
     }],
     [1, sub {
         still('SIGSTOP', 1.5 * $max_stale,
-            sub { kill 'STOP', $s->pid('redis') },
+            sub { suspend($s->pid('redis')) },
             sub { kill 'CONT', $s->pid('redis') }, 1);
     }],
     [2, sub { cut_off(one(0.1, 0.3)) }],
@@ -899,7 +899,7 @@ my @faults = (
         my $pid = some_worker();
         my $long = one(0.05, 0.2, 0.4);
 
-        kill 'STOP', $pid;
+        suspend($pid);
         some_change();
         sleep $long;
         kill 'CONT', $pid;

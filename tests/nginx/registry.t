@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use HoodyAI::Pace;
-use HoodyAI::System qw(wait_for chat slurp spew);
+use HoodyAI::System qw(chat slurp spew suspend wait_for);
 
 my ($s, $client);
 
@@ -304,7 +304,7 @@ sub wrong {
 
     # frozen
     $waited = at_best(3, 3 + 0.3 * slow, sub {
-        kill 'STOP', $s->pid('redis');
+        suspend($s->pid('redis'));
 
         my $stopped = time;
 

@@ -14,7 +14,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Engine;
 use HoodyAI::Pace;
-use HoodyAI::System qw(wait_for chat slurp spew);
+use HoodyAI::System qw(chat slurp spew suspend wait_for);
 
 my $s = HoodyAI::System->new;
 my $new_key = $s->new_key('rotated');
@@ -330,7 +330,7 @@ cmp_ok(at_best(3, 0.1 * slow, sub {
 # A worker is told to go while a request waits for the registry
 
 {
-    kill 'STOP', $s->pid('redis');
+    suspend($s->pid('redis'));
     reload();
 
     my $client = $s->client(timeout => 30)->request('POST',
@@ -358,7 +358,7 @@ cmp_ok(at_best(3, 0.1 * slow, sub {
 
     $client->send(substr $text, 0, -1);
     ok(wait_for(sub { !$client->unread }), 'all but the end is read');
-    kill 'STOP', @old;
+    suspend(@old);
     $client->send(substr $text, -1);
     kill 'HUP', $s->master;
     wait_for { 2 * @old == $s->workers } or die "no new workers\n";

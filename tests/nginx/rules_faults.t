@@ -17,7 +17,7 @@ use Time::HiRes qw(sleep time);
 use HoodyAI::Client;
 use HoodyAI::Engine;
 use HoodyAI::Pace;
-use HoodyAI::System qw(chat wait_for slurp spew);
+use HoodyAI::System qw(chat slurp spew suspend wait_for);
 
 my $s = HoodyAI::System->new;
 my $guard = 'Never delete anything.';
@@ -136,7 +136,7 @@ chmod 0777, $engine->{socket};
 all_good('started again');
 
 # stopped
-kill 'STOP', $engine->pid;
+suspend($engine->pid);
 good(ask('dev-env'), 'stopped, kept plan');
 refused(ask('dev-env', new_model()), 'stopped, new plan', $timeout);
 refused(ask('watched'), 'stopped, a body to be looked into', $timeout);
@@ -178,7 +178,7 @@ all_good('the socket is back');
 }
 
 # access is taken away, or the caller leaves, while the engine is asked
-kill 'STOP', $engine->pid;
+suspend($engine->pid);
 
 {
     my $client = $s->client(local => '127.0.0.2');

@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 use HoodyAI::Engine;
-use HoodyAI::System qw(wait_for chat free_port);
+use HoodyAI::System qw(chat free_port suspend wait_for);
 
 my $s = HoodyAI::System->new;
 my $h2c = free_port();
@@ -68,7 +68,7 @@ sub accepted {
 }
 
 is($s->chat_ask->{status}, 200, 'a request is served');
-kill 'STOP', $engine->pid;
+suspend($engine->pid);
 
 my @clients = callers(10);
 my $streams = $s->client(to => "127.0.0.1:$h2c");
@@ -107,7 +107,7 @@ ok(wait_for(sub { !kill 0, $old }, 15), 'in a pause: the worker goes in time');
 ok($_->eof, 'its caller knows') for @clients;
 
 # and a last time, with the whole
-kill 'STOP', $engine->pid;
+suspend($engine->pid);
 @clients = callers(5);
 ok(accepted(@clients), 'callers wait once more');
 

@@ -21,7 +21,7 @@ use HoodyAI::Control;
 use HoodyAI::Docker;
 use HoodyAI::Net;
 use HoodyAI::Podman;
-use HoodyAI::System qw(wait_for free_port slurp spew);
+use HoodyAI::System qw(free_port slurp spew suspend wait_for);
 
 # runtime_dockerd.t has the same with a Docker Engine
 my $dockerd = $0 =~ /dockerd/;
@@ -418,7 +418,7 @@ $c->{args} = ['--threads', 1, @{$c->{args}}];
 $c->start;
 $c->call('PATCH', "/containers/$keep->{id}", json => { ai => JSON::PP::true });
 is(wait_for { says($id, 'keep') eq '200' }, 1, 'it may');
-kill 'STOP', $podman->pid;
+suspend($podman->pid);
 
 my $waiting = IO::Select->new(map {
     my $call = IO::Socket::UNIX->new(Peer => $c->{socket}) or die "$!\n";

@@ -21,7 +21,7 @@ use HoodyAI::Kill;
 use HoodyAI::Net;
 use HoodyAI::Podman;
 use HoodyAI::Registry;
-use HoodyAI::System qw(slurp wait_for);
+use HoodyAI::System qw(slurp suspend wait_for);
 
 HoodyAI::Net->enter('two control programs', qw(podman runc nsenter cc),
     { pids => 1 });
@@ -371,7 +371,7 @@ calm();
 # one is killed while it makes one, the other one goes on
 
 {
-    kill 'STOP', $podman->pid;
+    suspend($podman->pid);
 
     my $socket = $c[0]->begin('POST', "/projects/$project/containers",
         { name => 'orphan', container_image => 'localhost/agent:1' });

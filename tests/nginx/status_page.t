@@ -17,7 +17,7 @@ use JSON::PP;
 use Test::More;
 
 use HoodyAI::Engine;
-use HoodyAI::System qw(chat slurp wait_for);
+use HoodyAI::System qw(chat slurp suspend wait_for);
 
 my $s = HoodyAI::System->new;
 
@@ -359,7 +359,7 @@ ok(wait_for(sub {
     sum('hoody_ai_events_pending') == 0 && sum('hoody_ai_streams_open') == 0;
 }, 20), 'no event waits');
 
-kill 'STOP', $s->pid('redis');
+suspend($s->pid('redis'));
 chat_of(1) for 1 .. 3;
 ok(wait_for(sub {
     $busy = read_text($s->ask('GET', '/status')->{body}, []);

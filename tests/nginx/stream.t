@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(CLOCK_MONOTONIC clock_gettime sleep time);
 
 use HoodyAI::Pace;
-use HoodyAI::System qw(wait_for chat slurp);
+use HoodyAI::System qw(chat slurp suspend wait_for);
 
 HoodyAI::System::many_files();
 
@@ -483,7 +483,7 @@ SKIP: {
 
     my $from = -s $log;
 
-    kill 'STOP', $worker;
+    suspend($worker);
     $large->send('}');
     $small->request('POST', '/v1/chat/completions', token => 'dev-env',
         body => '{');

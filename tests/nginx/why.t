@@ -18,7 +18,7 @@ use JSON::PP;
 use Test::More;
 use Time::HiRes qw(time);
 
-use HoodyAI::System qw(chat free_port slurp spew wait_for);
+use HoodyAI::System qw(chat free_port slurp spew suspend wait_for);
 
 my $s = HoodyAI::System->new;
 my $program = $s->program('hoody-ai');
@@ -411,7 +411,7 @@ for (
 is($exit, 0, 'help');
 like($out, qr/Exit status: 0 admitted, 1 refused, 2/, 'exit statuses are told');
 
-kill 'STOP', $s->pid('redis');
+suspend($s->pid('redis'));
 
 my $start = time;
 my $say = why_json(qw(--container dev-env --from 10.77.0.9));

@@ -225,7 +225,7 @@ sub pause {
     my ($self, $name) = @_;
 
     $self->{nodes}{$name}{paused} = 1;
-    CORE::kill('STOP', $self->{nodes}{$name}{pid});
+    HoodyAI::System::suspend($self->{nodes}{$name}{pid});
 }
 
 

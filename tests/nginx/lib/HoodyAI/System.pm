@@ -41,7 +41,7 @@ use Time::HiRes qw(sleep time);
 
 use HoodyAI::Client;
 
-our @EXPORT_OK = qw(wait_for free_port run_folder chat spew slurp);
+our @EXPORT_OK = qw(wait_for suspend free_port run_folder chat spew slurp);
 
 my $root = abs_path(dirname(__FILE__) . '/../../../..');
 my %alive;
@@ -58,6 +58,31 @@ sub wait_for(&;$) {
         return $value if $value;
         return $value if time > $end;
         sleep 0.01;
+    }
+}
+
+
+# SIGSTOP, until no thread of these processes can do another thing: kill()
+# returns before the first of them has seen the signal.  A negative one is a
+# process group.
+sub suspend {
+    my (@pids) = @_;
+    my $group = join '|', map { -$_ } grep { $_ < 0 } @pids;
+    my @all = grep { $_ > 0 } @pids;
+
+    push @all, map { m{^/proc/(\d+)} } grep {
+        slurp($_) =~ /^\d+ \(.*\) \S \d+ (?:$group) /s
+    } glob '/proc/[0-9]*/stat' if $group;
+
+    kill 'STOP', @pids;
+
+    my $end = time + 10;
+
+    while (grep { slurp($_) =~ /^\d+ \(.*\) [^TtXZ]/s }
+        map { glob "/proc/$_/task/*/stat" } @all)
+    {
+        die "@pids: not stopped\n" if time > $end;
+        sleep 0.001;
     }
 }
 
