@@ -25,6 +25,7 @@
 /* names read in one MULTI, such transactions under way at a time */
 #define NGX_HTTP_HOODY_AI_BATCH       500
 #define NGX_HTTP_HOODY_AI_BATCHES     4
+#define NGX_HTTP_HOODY_AI_TORN        8
 
 /* milliseconds between two sweeps: one for so many names, at most */
 #define NGX_HTTP_HOODY_AI_SWEEP       50
@@ -155,6 +156,8 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_queue_t                          absent;
     ngx_uint_t                           nasked;
     ngx_uint_t                           nabsent;
+    ngx_uint_t                           nagain;
+    ngx_uint_t                           torn;        /* one after the other */
     ngx_uint_t                           batches;
     ngx_http_hoody_ai_claims_t           claims;
 

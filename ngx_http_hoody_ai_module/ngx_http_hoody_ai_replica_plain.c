@@ -2,14 +2,16 @@
 /*
  * Reads that belong together: a MULTI, or the same without one.
  *
+ * An answer comes over the data connection and can be here before the
+ * invalidations that Redis sent before it over the feed.  So answers are kept
+ * until the feed has answered a PING that was sent behind the last of them:
+ * whatever had been written when they were read has been announced by then, and
+ * the handler knows which of them are of no use.
+ *
  * A Redis 7 that is out of memory refuses all commands inside of a MULTI, reads
  * too, but answers them outside.  Then the commands are sent as they are, and
- * their answers are kept until the feed has answered a PING that was sent
- * after the last of them: whatever was written between two of the reads has
- * been announced by then, and the handler, which looks for that as it does
- * after an EXEC, reads it again.
- *
- * The next heartbeat goes back to MULTI.
+ * what is written between two of the reads is announced in the same way.  The
+ * next heartbeat goes back to MULTI.
  */
 
 
@@ -22,9 +24,14 @@ typedef struct {
     void                              *arg;
     ngx_http_hoody_ai_redis_reply_t    all;       /* an array, as of EXEC */
     ngx_uint_t                         got;
+    ngx_uint_t                         multi;     /* flag: "all" holds one,
+                                                     the answer to EXEC */
+    ngx_uint_t                         refused;   /* flag: no memory */
 } ngx_http_hoody_ai_gather_t;
 
 
+static void ngx_http_hoody_ai_replica_queued(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_part(void *data, void *arg,
     ngx_http_hoody_ai_redis_reply_t *reply);
 static void ngx_http_hoody_ai_replica_gathered(void *data, void *arg,
@@ -42,23 +49,24 @@ ngx_http_hoody_ai_replica_multi(ngx_http_hoody_ai_replica_t *rep)
 
     rep->gather = NULL;
 
-    if (!rep->plain) {
-        ngx_str_set(&argv[0], "MULTI");
-
-        return ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 1, argv);
-    }
-
     gather = calloc(1, sizeof(ngx_http_hoody_ai_gather_t));
     if (gather == NULL) {
         return NGX_ERROR;
     }
 
     gather->all.type = NGX_HTTP_HOODY_AI_REDIS_ARRAY;
+    gather->multi = !rep->plain;
     ngx_queue_insert_tail(&rep->gathers, &gather->queue);
 
     rep->gather = gather;
 
-    return NGX_OK;
+    if (!gather->multi) {
+        return NGX_OK;
+    }
+
+    ngx_str_set(&argv[0], "MULTI");
+
+    return ngx_http_hoody_ai_redis_send(rep->data, NULL, NULL, 1, argv);
 }
 
 
@@ -66,9 +74,15 @@ ngx_int_t
 ngx_http_hoody_ai_replica_send(ngx_http_hoody_ai_replica_t *rep,
     ngx_uint_t argc, ngx_str_t *argv)
 {
+    ngx_http_hoody_ai_gather_t  *gather;
+
+    gather = rep->gather;
+
     return ngx_http_hoody_ai_redis_send(rep->data,
-                                        ngx_http_hoody_ai_replica_part,
-                                        rep->gather, argc, argv);
+                                        gather->multi
+                                            ? ngx_http_hoody_ai_replica_queued
+                                            : ngx_http_hoody_ai_replica_part,
+                                        gather, argc, argv);
 }
 
 
@@ -80,18 +94,27 @@ ngx_http_hoody_ai_replica_exec(ngx_http_hoody_ai_replica_t *rep, ngx_uint_t n,
     ngx_http_hoody_ai_gather_t  *gather;
 
     gather = rep->gather;
-
-    if (gather == NULL) {
-        ngx_str_set(&argv[0], "EXEC");
-
-        return ngx_http_hoody_ai_redis_send(rep->data, handler, arg, 1, argv);
-    }
-
     rep->gather = NULL;
+
+    if (gather->multi) {
+        n = 1;
+    }
 
     gather->all.element = calloc(n, sizeof(ngx_http_hoody_ai_redis_reply_t *));
     if (gather->all.element == NULL) {
         return NGX_ERROR;
+    }
+
+    if (gather->multi) {
+        ngx_str_set(&argv[0], "EXEC");
+
+        if (ngx_http_hoody_ai_redis_send(rep->data,
+                                         ngx_http_hoody_ai_replica_part,
+                                         gather, 1, argv)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     gather->all.n = n;
@@ -102,7 +125,21 @@ ngx_http_hoody_ai_replica_exec(ngx_http_hoody_ai_replica_t *rep, ngx_uint_t n,
 }
 
 
-/* the answer to a command: QUEUED in a MULTI, what was asked for without */
+static void
+ngx_http_hoody_ai_replica_queued(void *data, void *arg,
+    ngx_http_hoody_ai_redis_reply_t *reply)
+{
+    ngx_http_hoody_ai_gather_t  *gather = arg;
+
+    if (reply
+        && reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR
+        && reply->str.len >= sizeof("OOM ") - 1
+        && ngx_memcmp(reply->str.data, "OOM ", sizeof("OOM ") - 1) == 0)
+    {
+        gather->refused = 1;
+    }
+}
+
 
 static void
 ngx_http_hoody_ai_replica_part(void *data, void *arg,
@@ -113,18 +150,6 @@ ngx_http_hoody_ai_replica_part(void *data, void *arg,
     ngx_http_hoody_ai_replica_t  *rep = data;
 
     if (reply == NULL) {
-        return;
-    }
-
-    if (gather == NULL) {
-
-        if (reply->type == NGX_HTTP_HOODY_AI_REDIS_ERROR
-            && reply->str.len >= sizeof("OOM ") - 1
-            && ngx_memcmp(reply->str.data, "OOM ", sizeof("OOM ") - 1) == 0)
-        {
-            rep->refused = 1;
-        }
-
         return;
     }
 
@@ -169,7 +194,9 @@ ngx_http_hoody_ai_replica_gathered(void *data, void *arg,
         return;
     }
 
-    ngx_http_hoody_ai_replica_gather_end(rep, gather, &gather->all);
+    ngx_http_hoody_ai_replica_gather_end(rep, gather,
+                                         gather->multi ? gather->all.element[0]
+                                                       : &gather->all);
 }
 
 
@@ -180,6 +207,8 @@ ngx_http_hoody_ai_replica_gather_end(ngx_http_hoody_ai_replica_t *rep,
     ngx_uint_t  i;
 
     ngx_queue_remove(&gather->queue);
+
+    rep->refused = gather->refused;
 
     if (gather->handler) {
         gather->handler(rep, gather->arg, reply);

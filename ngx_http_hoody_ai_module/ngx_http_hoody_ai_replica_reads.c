@@ -29,6 +29,10 @@ static ngx_http_hoody_ai_want_t *ngx_http_hoody_ai_replica_want(
     ngx_http_hoody_ai_replica_t *rep, u_char *name, size_t len);
 static void ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_want_t *w);
+static void ngx_http_hoody_ai_replica_again(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+static void ngx_http_hoody_ai_replica_requeue(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
 static void ngx_http_hoody_ai_replica_drop(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_want_t *w);
 static void ngx_http_hoody_ai_replica_settle(ngx_http_hoody_ai_replica_t *rep,
@@ -136,7 +140,7 @@ ngx_http_hoody_ai_replica_key(ngx_http_hoody_ai_replica_t *rep, ngx_str_t *key)
         w->hash = 1;
 
         if (w->state == NGX_HTTP_HOODY_AI_WANT_SENT) {
-            w->again = 1;
+            ngx_http_hoody_ai_replica_again(rep, w);
 
         } else {
             ngx_http_hoody_ai_replica_queue(rep, w);
@@ -284,6 +288,38 @@ ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
 }
 
 
+/* a change of what is being read: the answer may be from before it */
+
+static void
+ngx_http_hoody_ai_replica_again(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w)
+{
+    if (!w->again) {
+        w->again = 1;
+        rep->nagain++;
+    }
+}
+
+
+/* its answer is of no use: what was asked is asked once more */
+
+static void
+ngx_http_hoody_ai_replica_requeue(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w)
+{
+    if (w->again) {
+        w->again = 0;
+        rep->nagain--;
+    }
+
+    w->hash |= w->reading;
+    w->reading = 0;
+    w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
+
+    ngx_http_hoody_ai_replica_queue(rep, w);
+}
+
+
 static void
 ngx_http_hoody_ai_replica_drop(ngx_http_hoody_ai_replica_t *rep,
     ngx_http_hoody_ai_want_t *w)
@@ -366,7 +402,7 @@ ngx_http_hoody_ai_replica_stray(ngx_http_hoody_ai_replica_t *rep, u_char *name,
 
     } else if (!w->reading) {
         w->hash = 1;
-        w->again = 1;
+        ngx_http_hoody_ai_replica_again(rep, w);
     }
 }
 
@@ -443,9 +479,15 @@ ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev)
         return;
     }
 
-    /* what was refused while its slot moves waits a little */
+    /*
+     * What was refused while its slot moves waits a little.  And what was
+     * written with a name that is being read is read with it, after that
+     * answer: of a number or an address that went from one to the other, the
+     * one without it must not be believed before the one with it.
+     */
 
     while (!rep->retry_timer.timer_set
+           && rep->nagain == 0
            && rep->batches < NGX_HTTP_HOODY_AI_BATCHES
            && (!ngx_queue_empty(&rep->queued)
                || (!rep->sweeping && !ngx_queue_empty(&rep->swept))
@@ -809,11 +851,7 @@ ngx_http_hoody_ai_replica_batch_done(void *data, void *arg,
                 continue;
             }
 
-            w->hash |= w->reading;
-            w->reading = 0;
-            w->again = 0;
-            w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
-            ngx_http_hoody_ai_replica_queue(rep, w);
+            ngx_http_hoody_ai_replica_requeue(rep, w);
         }
 
         if (reply && ngx_http_hoody_ai_replica_refused(rep, reply)) {
@@ -853,7 +891,7 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
 {
     int64_t                            pttl;
     ngx_str_t                          name;
-    ngx_uint_t                         i, k, n, current, enabled, whole;
+    ngx_uint_t                         i, k, n, torn, current, enabled, whole;
     ngx_http_hoody_ai_want_t          *w;
     ngx_http_hoody_ai_redis_reply_t   *gates, **element;
 
@@ -862,6 +900,7 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
     }
 
     n = 3;
+    torn = 0;
 
     if (batch->n) {
         n++;
@@ -871,6 +910,8 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
         if (batch->want[i]->reading) {
             n += 2;
         }
+
+        torn |= batch->want[i]->again;
     }
 
     if (reply->n != n) {
@@ -896,6 +937,20 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
 
     current = (batch->gate == rep->gate);
 
+    /*
+     * One of them was written while it was read.  With which of the others,
+     * nobody knows, so no hash of them is believed; a name that is written all
+     * the time does not hold up the rest for ever.
+     */
+
+    if (!torn) {
+        rep->torn = 0;
+
+    } else if (++rep->torn > NGX_HTTP_HOODY_AI_TORN) {
+        rep->torn = 0;
+        torn = 0;
+    }
+
     for (i = 0, k = 0; i < batch->n; i++) {
         w = batch->want[i];
 
@@ -910,11 +965,8 @@ ngx_http_hoody_ai_replica_batch_apply(ngx_http_hoody_ai_replica_t *rep,
             }
         }
 
-        if (w->again) {
-            w->again = 0;
-            w->reading = 0;
-            w->state = NGX_HTTP_HOODY_AI_WANT_QUEUED;
-            ngx_http_hoody_ai_replica_queue(rep, w);
+        if (w->again || (torn && w->reading)) {
+            ngx_http_hoody_ai_replica_requeue(rep, w);
             batch->want[i] = NULL;
             continue;
         }

@@ -821,14 +821,14 @@ sub chat_ask {
 
 # The status of a chat, on a connection that is kept for the next one.
 sub chat_status {
-    my ($self) = @_;
+    my ($self, %option) = @_;
 
     delete $self->{chat} if $self->{chat} && $self->{chat}{eof};
 
     my $client = $self->{chat} //= $self->client;
 
     $client->request('POST', '/v1/chat/completions', token => 'dev-env',
-        body => chat());
+        body => chat(), %option);
 
     my $answer = $client->answer;
 
