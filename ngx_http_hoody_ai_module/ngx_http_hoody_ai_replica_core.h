@@ -25,6 +25,8 @@
 /* names read in one MULTI, such transactions under way at a time */
 #define NGX_HTTP_HOODY_AI_BATCH       500
 #define NGX_HTTP_HOODY_AI_BATCHES     4
+
+/* so many transactions in a row are given up for a name written meanwhile */
 #define NGX_HTTP_HOODY_AI_TORN        8
 
 /* milliseconds between two sweeps: one for so many names, at most */
@@ -344,8 +346,9 @@ ngx_int_t ngx_http_hoody_ai_replica_apply(ngx_http_hoody_ai_replica_t *rep,
 /*
  * Reads that are answered together, as those of a MULTI: begun by _multi(),
  * sent by _send(), ended by _exec(), which is told how many were sent and
- * whose handler gets the answers as an array, an error, or NULL.  NGX_ERROR:
- * the data connection has to be given up, the handler will not be called.
+ * whose handler gets the answers as an array, an error, or NULL, when the feed
+ * has said all that was written before them.  NGX_ERROR: the data connection
+ * has to be given up, the handler will not be called.
  */
 ngx_int_t ngx_http_hoody_ai_replica_multi(ngx_http_hoody_ai_replica_t *rep);
 ngx_int_t ngx_http_hoody_ai_replica_send(ngx_http_hoody_ai_replica_t *rep,
