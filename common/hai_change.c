@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLACES 3 /* of struct hai_places */
+#define SLOTS (2 * 3) /* one of each text on either side of each place */
+#define FEW 4         /* changes that need no memory of the heap */
 #define EDIT_WEIGHT 32
 
 bool hai_job_fail(struct hai_job *job, enum hai_change_status status,
@@ -154,19 +155,29 @@ static bool change_texts(struct hai_job *job, struct hai_places *places) {
                                                < places->system.high);
 }
 
+/* Looks at a text before anything else is done with it. */
+static bool take_text(struct hai_job *job, struct hai_text *text,
+                      const struct hai_change *change) {
+    text->text = change->text;
+    text->json = change->escaped.data;
+    text->len = change->escaped.len;
+
+    if (change->text.len > job->longest) {
+        job->longest = change->text.len;
+    }
+
+    return text->json || hai_text_check(job, text);
+}
+
 static bool apply(struct hai_job *job) {
     struct hai_places places;
     bool texts = false, done;
 
     for (size_t i = 0; i < job->n; i++) {
-        job->texts[i].text = job->changes[i].text;
         if (is_text_change(&job->changes[i])) {
             texts = true;
-            if (!hai_text_check(job, &job->texts[i])) {
+            if (!take_text(job, &job->texts[i], &job->changes[i])) {
                 return false;
-            }
-            if (job->changes[i].text.len > job->longest) {
-                job->longest = job->changes[i].text.len;
             }
         }
     }
@@ -206,7 +217,9 @@ enum hai_change_status hai_changes_apply(const struct hai_body *body,
                           .n = n,
                           .out = out,
                           .status = HAI_CHANGE_OK};
-    void *memory;
+    struct hai_text few_texts[FEW];
+    const struct hai_text *few_slots[FEW * SLOTS];
+    void *memory = NULL;
 
     hai_edits_reset(out);
 
@@ -219,13 +232,19 @@ enum hai_change_status hai_changes_apply(const struct hai_body *body,
     }
 
     /* a place takes each text at most once, on either side */
-    memory =
-        calloc(n, sizeof(job.texts[0]) + PLACES * 2 * sizeof(job.slots[0]));
-    if (memory == NULL) {
-        return HAI_CHANGE_NO_MEMORY;
+    if (n <= FEW) {
+        job.texts = few_texts;
+        job.slots = few_slots;
+
+    } else {
+        memory =
+            malloc(n * (sizeof(job.texts[0]) + SLOTS * sizeof(job.slots[0])));
+        if (memory == NULL) {
+            return HAI_CHANGE_NO_MEMORY;
+        }
+        job.texts = memory;
+        job.slots = (const struct hai_text **) (job.texts + n);
     }
-    job.texts = memory;
-    job.slots = (const struct hai_text **) (job.texts + n);
 
     if (!apply(&job)) {
         hai_edits_reset(out);

@@ -33,6 +33,9 @@ struct hai_change {
     struct hai_slice text;  /* append, prepend, message: UTF-8, not escaped */
     struct hai_slice field; /* set, remove: UTF-8, not escaped */
 
+    /* The text by hai_change_escape(), if somebody keeps it; else data NULL. */
+    struct hai_slice escaped;
+
     /*
      * set: JSON texts, data NULL where not given.  Either value alone, or
      * min, max (numbers) and fallback (any value): a number beyond a bound
@@ -60,10 +63,22 @@ enum hai_change_status {
  */
 bool hai_change_field_valid(const char *name, size_t len);
 
+/* Bytes that hai_change_escape() adds to an escaped text. */
+#define HAI_CHANGE_ESCAPED_MORE 8
+
+/*
+ * Sets change->escaped, for a change that is applied to many bodies.  Writes
+ * it to the room before end, which has to live as long as the change, and
+ * returns the end of what was written.  Where there is no text, or it is not
+ * UTF-8, or the room is too small, nothing is written, and
+ * hai_changes_apply() does as without it.
+ */
+char *hai_change_escape(struct hai_change *change, char *room, const char *end);
+
 /*
  * Applies the changes in their order.  *out is emptied and gets the sorted
- * edits, maybe none, with texts of its own: they need neither body nor
- * changes.  On HAI_CHANGE_SHAPE *why is a short English reason, static,
+ * edits, maybe none.  Their texts are its own, or change->escaped; nothing else
+ * of the changes is needed any more, and nothing of the body.  On HAI_CHANGE_SHAPE *why is a short English reason, static,
  * without content of the body; it is also the answer to a text that is not
  * UTF-8, to a field that may not be set and to too many changes.
  */

@@ -16,11 +16,14 @@
 /* Between text and text. */
 #define HAI_SEPARATOR "\n\n"
 #define HAI_SEPARATOR_LEN 2
-#define HAI_SEPARATOR_JSON_LEN 4 /* escaped */
+#define HAI_SEPARATOR_JSON_LEN (HAI_CHANGE_ESCAPED_MORE / 2) /* escaped */
 
 #define HAI_TAIL_NEAR 128 /* bytes that answer most questions */
 
-/* A text of a change; json: escaped, a separator before and behind it. */
+/*
+ * A text of a change; json: escaped, a separator before and behind it, of the
+ * arena or the change's own.
+ */
 struct hai_text {
     struct hai_slice text;
     const char *json;
@@ -37,7 +40,7 @@ struct hai_job {
     enum hai_change_status status;
     const char *why;
 
-    struct hai_text *texts; /* one for each change; json NULL: not yet made */
+    struct hai_text *texts; /* of changes of texts; json NULL: not yet made */
     const struct hai_text **slots; /* what places gather their texts in */
     size_t longest;                /* text, in bytes */
 
@@ -116,7 +119,7 @@ bool hai_json_escaped_size(struct hai_slice text, size_t *size);
 /* Writes them and returns their end. */
 char *hai_json_escape(char *p, struct hai_slice text);
 
-/* Looks at a text before anything else is done with it. */
+/* Measures the escaped form of a text; false: it is not UTF-8. */
 bool hai_text_check(struct hai_job *job, struct hai_text *text);
 
 /* The list of a place, the number of it, is empty then. */

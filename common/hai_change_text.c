@@ -73,10 +73,34 @@ bool hai_text_check(struct hai_job *job, struct hai_text *text) {
                            "the text of a rule is not UTF-8");
 }
 
-/* Makes the escaped form of a text that is going to be used. */
-static bool make(struct hai_job *job, struct hai_text *text) {
+/* A separator, the escaped text and a separator again; returns their end. */
+static char *escape(char *p, struct hai_slice text) {
     static const char separator[HAI_SEPARATOR_JSON_LEN] = {'\\', 'n', '\\',
                                                            'n'};
+
+    memcpy(p, separator, sizeof(separator));
+    p = hai_json_escape(p + sizeof(separator), text);
+    memcpy(p, separator, sizeof(separator));
+
+    return p + sizeof(separator);
+}
+
+char *hai_change_escape(struct hai_change *change, char *room,
+                        const char *end) {
+    size_t size;
+
+    if (change->text.len == 0 || !hai_json_escaped_size(change->text, &size)
+        || (size_t) (end - room) < size + HAI_CHANGE_ESCAPED_MORE)
+    {
+        return room;
+    }
+
+    change->escaped = (struct hai_slice){room, size};
+    return escape(room, change->text);
+}
+
+/* Makes the escaped form of a text that is going to be used. */
+static bool make(struct hai_job *job, struct hai_text *text) {
     char *p;
 
     if (text->json) {
@@ -89,9 +113,7 @@ static bool make(struct hai_job *job, struct hai_text *text) {
     }
 
     text->json = p;
-    memcpy(p, separator, sizeof(separator));
-    p = hai_json_escape(p + sizeof(separator), text->text);
-    memcpy(p, separator, sizeof(separator));
+    escape(p, text->text);
 
     return true;
 }

@@ -2,7 +2,9 @@
  * Reading plans, see hai_plan.h.  The text is scanned like a body first, so
  * the walk over it meets nothing but JSON.  All that a plan holds is in one
  * block: no text becomes longer by being unescaped, so the plan's own length
- * is room enough for all of them.
+ * is room enough for all of them; and as much once more for their escaped
+ * forms, which are the shortest that there are.  Large plans have no room for
+ * all of these: that would halve how many plans a worker can keep.
  */
 
 #include "hai_plan.h"
@@ -13,6 +15,7 @@
 #include <string.h>
 
 #define WORD_MAX 16
+#define ESCAPED_ROOM 16384UL /* bytes of escaped texts, and no more */
 
 /* Members of an edit. */
 enum {
@@ -320,7 +323,7 @@ static size_t count_edits(const struct hai_body *body) {
 
 static struct hai_plan *read_body(const struct hai_body *body,
                                   const char **error) {
-    size_t n = count_edits(body), size;
+    size_t n = count_edits(body), room = (size_t) body->size, size;
     struct reader r;
 
     if (n > HAI_CHANGES_MAX) {
@@ -328,8 +331,9 @@ static struct hai_plan *read_body(const struct hai_body *body,
         return NULL;
     }
 
-    size = sizeof(struct hai_plan) + n * sizeof(struct hai_change)
-           + (size_t) body->size + HAI_WALK_SPARE;
+    size = sizeof(struct hai_plan)
+           + n * (sizeof(struct hai_change) + HAI_CHANGE_ESCAPED_MORE) + room
+           + (room < ESCAPED_ROOM ? room : ESCAPED_ROOM) + HAI_WALK_SPARE;
     r.plan = calloc(1, size);
     if (r.plan == NULL) {
         *error = "no memory";
@@ -347,6 +351,10 @@ static struct hai_plan *read_body(const struct hai_body *body,
         *error = r.error;
         free(r.plan);
         return NULL;
+    }
+
+    for (size_t i = 0; i < n; i++) {
+        r.room = hai_change_escape(&r.plan->changes[i], r.room, r.room_end);
     }
 
     return r.plan;

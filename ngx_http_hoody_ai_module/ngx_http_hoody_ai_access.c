@@ -258,6 +258,13 @@ ngx_http_hoody_ai_decide(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t *wait)
         }
     }
 
+    if (verdict == NGX_HTTP_HOODY_AI_ADMIT) {
+        ctx->admitted = ngx_current_msec;
+        ctx->heard = ngx_http_hoody_ai_replica_heard(
+                                            ngx_http_hoody_ai_worker.replica);
+        ctx->serial = view.serial;
+    }
+
     return ngx_http_hoody_ai_verdicts[verdict];
 }
 

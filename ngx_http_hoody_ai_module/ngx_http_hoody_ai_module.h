@@ -253,9 +253,13 @@ struct ngx_http_hoody_ai_ctx_s {
     ngx_str_t                        claim;
     ngx_http_hoody_ai_source_t       source;
     ngx_http_hoody_ai_source_t       relay;    /* whose word it is, relayed */
-    ngx_uint_t                       serial;
     ngx_str_t                        container;
     ngx_str_t                        container_id;
+
+    /* access.c: when it was admitted last, and the serial of its entry then */
+    ngx_msec_t                       admitted;
+    ngx_uint_t                       heard;    /* of Redis until then */
+    ngx_uint_t                       serial;
 
     /* access.c, body.c */
     const struct hai_route          *route;

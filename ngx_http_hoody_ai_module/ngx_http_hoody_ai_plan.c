@@ -78,6 +78,7 @@ static ngx_int_t ngx_http_hoody_ai_plan_own_texts(ngx_http_request_t *r,
 static ngx_http_hoody_ai_table_t  ngx_http_hoody_ai_owners;
 static ngx_queue_t                ngx_http_hoody_ai_plans;
 static ngx_uint_t                 ngx_http_hoody_ai_nplans;
+static ngx_uint_t                 ngx_http_hoody_ai_nplans_any; /* model */
 static size_t                     ngx_http_hoody_ai_plans_memory;
 static ngx_uint_t                 ngx_http_hoody_ai_plans_generation;
 
@@ -88,6 +89,7 @@ ngx_http_hoody_ai_plan_init(void)
     ngx_queue_init(&ngx_http_hoody_ai_plans);
 
     ngx_http_hoody_ai_nplans = 0;
+    ngx_http_hoody_ai_nplans_any = 0;
     ngx_http_hoody_ai_plans_memory = 0;
     ngx_http_hoody_ai_plans_generation = 0;
 
@@ -138,6 +140,10 @@ struct hai_plan *
 ngx_http_hoody_ai_plan_find_any(ngx_http_hoody_ai_ctx_t *ctx,
     ngx_uint_t serial)
 {
+    if (ngx_http_hoody_ai_nplans_any == 0) {
+        return NULL;
+    }
+
     return ngx_http_hoody_ai_plan_use(ctx, serial, 0, NULL);
 }
 
@@ -318,6 +324,7 @@ ngx_http_hoody_ai_plan_keep(ngx_http_hoody_ai_ctx_t *ctx, ngx_uint_t serial,
 
     owner->n++;
     ngx_http_hoody_ai_nplans++;
+    ngx_http_hoody_ai_nplans_any += kept->any;
     ngx_http_hoody_ai_plans_memory += kept->memory;
 
     if (old) {
@@ -427,6 +434,7 @@ ngx_http_hoody_ai_plan_drop(ngx_http_hoody_ai_kept_t *kept)
     ngx_queue_remove(&kept->own);
 
     ngx_http_hoody_ai_nplans--;
+    ngx_http_hoody_ai_nplans_any -= kept->any;
     ngx_http_hoody_ai_plans_memory -= kept->memory;
 
     hai_plan_free(kept->plan);

@@ -717,6 +717,7 @@ ngx_http_hoody_ai_redis_parse(ngx_http_hoody_ai_redis_t *rc)
         rc->ceiling.elements = 0;
 
         rc->keep = 0;
+        rc->peer->heard++;
 
         ngx_http_hoody_ai_redis_dispatch(rc, reply);
 
@@ -1044,6 +1045,7 @@ ngx_http_hoody_ai_redis_shut(ngx_http_hoody_ai_redis_t *rc)
 
     rc->closed = 1;
     rc->ready = 0;
+    rc->peer->heard++;
 
     if (rc->timer.timer_set) {
         ngx_del_timer(&rc->timer);

@@ -64,6 +64,9 @@ typedef struct {
 
     void         *data;
 
+    /* rises with each reply and when the connection is lost, before the call */
+    ngx_uint_t    heard;
+
     /*
      * Not only a master will do, and there may be no databases: AUTH and PING
      * are the handshake, and there is no run_id.

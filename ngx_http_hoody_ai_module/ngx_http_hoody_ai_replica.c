@@ -908,6 +908,13 @@ ngx_http_hoody_ai_replica_decide(ngx_http_hoody_ai_replica_t *rep,
 }
 
 
+ngx_uint_t
+ngx_http_hoody_ai_replica_heard(ngx_http_hoody_ai_replica_t *rep)
+{
+    return rep->feed_peer.heard + rep->data_peer.heard;
+}
+
+
 /* whose claim is it?  A name first, then a number */
 
 static ngx_http_hoody_ai_verdict_e

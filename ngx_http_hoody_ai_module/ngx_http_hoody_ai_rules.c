@@ -22,6 +22,8 @@
 #define NGX_HTTP_HOODY_AI_PAUSE  2
 
 
+static ngx_int_t ngx_http_hoody_ai_rules_serial(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t *serial);
 static ngx_uint_t ngx_http_hoody_ai_rules_see(ngx_http_hoody_ai_ctx_t *ctx,
     const struct hai_json_facts *facts, ngx_uint_t *opaque);
 static ngx_int_t ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
@@ -48,20 +50,20 @@ ngx_int_t
 ngx_http_hoody_ai_rules_unseen(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
-    struct hai_plan                *plan;
-    ngx_http_hoody_ai_ask_t        *ask;
-    ngx_http_hoody_ai_loc_conf_t   *hlcf;
-    ngx_http_hoody_ai_container_t   view;
+    ngx_uint_t                     serial;
+    struct hai_plan               *plan;
+    ngx_http_hoody_ai_ask_t       *ask;
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
 
     if (hlcf->rules == NULL || ctx->route->rules != HAI_RULES_JSON
-        || ngx_http_hoody_ai_rules_entry(ctx, &view) != NGX_OK)
+        || ngx_http_hoody_ai_rules_serial(ctx, &serial) != NGX_OK)
     {
         return NGX_DECLINED;
     }
 
-    plan = ngx_http_hoody_ai_plan_find_any(ctx, view.serial);
+    plan = ngx_http_hoody_ai_plan_find_any(ctx, serial);
 
     if (plan == NULL || !plan->ask_body) {
         return NGX_DECLINED;
@@ -89,11 +91,10 @@ ngx_int_t
 ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx, const struct hai_json_facts *facts)
 {
-    ngx_int_t                       rc;
-    ngx_uint_t                      opaque;
-    struct hai_plan                *plan;
-    ngx_http_hoody_ai_loc_conf_t   *hlcf;
-    ngx_http_hoody_ai_container_t   view;
+    ngx_int_t                      rc;
+    ngx_uint_t                     opaque, serial;
+    struct hai_plan               *plan;
+    ngx_http_hoody_ai_loc_conf_t  *hlcf;
 
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hoody_ai_module);
 
@@ -103,10 +104,10 @@ ngx_http_hoody_ai_rules_begin(ngx_http_request_t *r,
         return ngx_http_hoody_ai_body_ready(r, ctx, facts, NULL);
     }
 
-    rc = ngx_http_hoody_ai_rules_entry(ctx, &view);
+    rc = ngx_http_hoody_ai_rules_serial(ctx, &serial);
 
     if (rc == NGX_OK) {
-        plan = ngx_http_hoody_ai_plan_find(ctx, view.serial, opaque);
+        plan = ngx_http_hoody_ai_plan_find(ctx, serial, opaque);
 
         if (plan) {
             return ngx_http_hoody_ai_plan_apply(r, ctx, plan, facts);
@@ -193,6 +194,36 @@ ngx_http_hoody_ai_rules_create(ngx_http_request_t *r,
 }
 
 
+/*
+ * As rules_entry(), where nothing but the serial is asked for.  Most requests
+ * come here in the same call as they were admitted in.
+ */
+
+static ngx_int_t
+ngx_http_hoody_ai_rules_serial(ngx_http_hoody_ai_ctx_t *ctx,
+    ngx_uint_t *serial)
+{
+    ngx_int_t                       rc;
+    ngx_http_hoody_ai_container_t   view;
+
+    if (ctx->admitted == ngx_current_msec
+        && ctx->heard == ngx_http_hoody_ai_replica_heard(
+                                            ngx_http_hoody_ai_worker.replica))
+    {
+        *serial = ctx->serial;
+        return NGX_OK;
+    }
+
+    rc = ngx_http_hoody_ai_rules_entry(ctx, &view);
+
+    if (rc == NGX_OK) {
+        *serial = view.serial;
+    }
+
+    return rc;
+}
+
+
 ngx_int_t
 ngx_http_hoody_ai_rules_entry(ngx_http_hoody_ai_ctx_t *ctx,
     ngx_http_hoody_ai_container_t *view)
@@ -217,14 +248,14 @@ static ngx_int_t
 ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
     ngx_http_hoody_ai_ctx_t *ctx)
 {
-    ngx_int_t                       rc;
-    struct hai_plan                *plan;
-    ngx_http_hoody_ai_ask_t        *ask;
-    ngx_http_hoody_ai_container_t   view;
+    ngx_int_t                 rc;
+    ngx_uint_t                serial;
+    struct hai_plan          *plan;
+    ngx_http_hoody_ai_ask_t  *ask;
 
     ask = ctx->ask;
 
-    rc = ngx_http_hoody_ai_rules_entry(ctx, &view);
+    rc = ngx_http_hoody_ai_rules_serial(ctx, &serial);
 
     if (rc == NGX_AGAIN) {
         return ngx_http_hoody_ai_rules_pause(r, ctx,
@@ -237,7 +268,7 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
     }
 
     if (ask->unseen) {
-        plan = ngx_http_hoody_ai_plan_find_any(ctx, view.serial);
+        plan = ngx_http_hoody_ai_plan_find_any(ctx, serial);
 
         if (plan && plan->ask_body) {
             return ngx_http_hoody_ai_rules_ask(r, ctx,
@@ -249,7 +280,7 @@ ngx_http_hoody_ai_rules_try(ngx_http_request_t *r,
         return ngx_http_hoody_ai_body_scan(r, ctx);
     }
 
-    plan = ngx_http_hoody_ai_plan_find(ctx, view.serial, ask->opaque);
+    plan = ngx_http_hoody_ai_plan_find(ctx, serial, ask->opaque);
 
     if (plan) {
         return ngx_http_hoody_ai_plan_apply(r, ctx, plan,

@@ -157,6 +157,36 @@ void scan(const char *text) {
     }
 }
 
+/* The same, of changes whose texts were escaped before. */
+static char *change_escaped(const struct hai_body *body, const char *text,
+                            enum hai_api api, const struct hai_change *changes,
+                            size_t n) {
+    struct hai_change *escaped = calloc(n + 1, sizeof(escaped[0]));
+    char **rooms = calloc(n + 1, sizeof(rooms[0]));
+    char *result;
+    size_t size;
+
+    assert_non_null(escaped);
+    assert_non_null(rooms);
+
+    for (size_t i = 0; i < n; i++) {
+        size = 6 * changes[i].text.len + HAI_CHANGE_ESCAPED_MORE;
+        escaped[i] = changes[i];
+        rooms[i] = malloc(size);
+        assert_non_null(rooms[i]);
+        hai_change_escape(&escaped[i], rooms[i], rooms[i] + size);
+    }
+
+    result = change(body, text, api, escaped, n);
+
+    for (size_t i = 0; i < n; i++) {
+        free(rooms[i]);
+    }
+    free(rooms);
+    free(escaped);
+    return result;
+}
+
 char *change_split(const char *text, enum hai_api api,
                    const struct hai_change *changes, size_t n) {
     size_t len = strlen(text);
@@ -169,6 +199,9 @@ char *change_split(const char *text, enum hai_api api,
 
     pieces[0] = piece_of(text, len);
     result = change(&body, text, api, changes, n);
+    other = change_escaped(&body, text, api, changes, n);
+    assert_same(other, result, text);
+    free(other);
     free_pieces(pieces, 1);
 
     for (size_t i = 0; i <= len; i++) {

@@ -85,7 +85,8 @@ static void read_edits(void **state) {
     assert_false(plan->ask_body);
     assert_int_equal(plan->n, 9);
     assert_in_range(plan->memory, sizeof(*plan) + 9 * sizeof(*c),
-                    sizeof(*plan) + 9 * sizeof(*c) + sizeof(text) + 16);
+                    sizeof(*plan) + 9 * (sizeof(*c) + HAI_CHANGE_ESCAPED_MORE)
+                        + 2 * sizeof(text) + 16);
 
     assert_int_equal(c[0].op, HAI_CHANGE_APPEND);
     assert_slice(&c[0].text, "Never \xf0\x9f\x98\x80");
@@ -113,6 +114,69 @@ static void read_edits(void **state) {
     assert_slice(&c[8].field, "tools");
 
     hai_plan_free(plan);
+}
+
+/* The escaped form of a plan's only text, or none. */
+static void assert_escaped(const char *text, const char *escaped) {
+    char json[4096];
+    const struct hai_slice *s;
+    struct hai_plan *plan;
+
+    snprintf(json, sizeof(json),
+             "{'edits':[{'op':'append','target':'system','text':'%s'}],"
+             "'epoch':'1'}",
+             text);
+    plan = read_plan(json);
+    s = &plan->changes[0].escaped;
+
+    if (escaped == NULL) {
+        assert_null(s->data);
+    } else {
+        assert_int_equal(s->len, strlen(escaped));
+        assert_memory_equal(s->data, "\\n\\n", 4);
+        assert_memory_equal(s->data + 4, escaped, s->len);
+        assert_memory_equal(s->data + 4 + s->len, "\\n\\n", 4);
+    }
+
+    hai_plan_free(plan);
+}
+
+/* Texts are kept as they go into bodies, in the room that the plan has. */
+static void escapes(void **state) {
+    char text[3001], room[64];
+
+    (void) state;
+
+    assert_escaped("", NULL);
+    assert_escaped("a\\/b", "a/b");
+    assert_escaped("\\u0041\\u00e9\\ud83d\\ude00", "A\xc3\xa9\xf0\x9f\x98\x80");
+    assert_escaped("\\n\\u000a\\\"\\\\\\u0001\\u001f",
+                   "\\n\\n\\\"\\\\\\u0001\\u001f");
+
+    /* nothing becomes longer */
+    for (size_t i = 0; i < sizeof(text) - 1; i += 6) {
+        memcpy(text + i, "\\u0001", 6);
+    }
+    text[sizeof(text) - 1] = '\0';
+    assert_escaped(text, text);
+
+    for (size_t i = 0; i < sizeof(text) - 1; i += 2) {
+        memcpy(text + i, "\\n", 2);
+    }
+    assert_escaped(text, text);
+
+    /* and what does not fit is left alone */
+    struct hai_change change = {.text = {"\n\x01", 2}};
+
+    assert_ptr_equal(hai_change_escape(&change, room, room + 15), room);
+    assert_null(change.escaped.data);
+    assert_ptr_equal(hai_change_escape(&change, room, room + 16), room + 16);
+    assert_int_equal(change.escaped.len, 8);
+
+    change = (struct hai_change){.text = {"\xed\xa0\x80", 3}};
+    assert_ptr_equal(hai_change_escape(&change, room, room + sizeof(room)),
+                     room);
+    assert_null(change.escaped.data);
 }
 
 static void others(void **state) {
@@ -296,9 +360,9 @@ static void ceilings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(read_edits), cmocka_unit_test(others),
-        cmocka_unit_test(refused),    cmocka_unit_test(cut),
-        cmocka_unit_test(ceilings),
+        cmocka_unit_test(read_edits), cmocka_unit_test(escapes),
+        cmocka_unit_test(others),     cmocka_unit_test(refused),
+        cmocka_unit_test(cut),        cmocka_unit_test(ceilings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
