@@ -22,6 +22,7 @@ my %body = (
     empty => sub { edits() },
     two => sub { edits([1, 0, '"a":1,'], [1, 0, '"b":2,'],
         [length($_[0]{body}) - 1, 0, ',"c":3']) },
+    cuts => sub { edits(cuts($_[0]{body})) },
     drop => sub { edits([1, 15, '"model":"x/other",']) },
     all => sub { edits([0, length $_[0]{body}, '{}']) },
     stream => sub { edits([1, 0, '"stream":true,']) },
@@ -117,6 +118,32 @@ my %body = (
     shape => sub { refusal(400, '{"error":{"code":"invalid_body"}}') },
     bad => sub { refusal(400, '{"error":{"code":"other"}}') },
 );
+
+# Edits in the string "m" of a body, as its "seed" says: what is kept, taken
+# away and added has the lengths around which pieces are copied or not.
+sub cuts {
+    my ($body) = @_;
+    my ($x) = $body =~ /"seed":(\d+)/;
+    my $at = index($body, '"m":"') + 5;
+    my $end = length($body) - 2;
+    my $one = sub {
+        $x = ($x * 1103515245 + 12345) & 0x7fffffff;
+        return $_[($x >> 8) % @_];
+    };
+    my @edits;
+
+    for my $letter ('A' .. 'Z') {
+        $at += $one->(0, 1, 500, 1023 .. 1025, 4096);
+        my $taken = $one->(0, 0, 1, 700, 1500);
+        my $added = $one->(0, 1, 60, 1023 .. 1025, 3000);
+
+        last if $at + $taken > $end;
+        push @edits, [$at, $taken, $letter x $added] if $taken || $added;
+        $at += $taken;
+    }
+
+    return @edits;
+}
 
 sub half {
     my ($q, $bytes, $n) = @_;
@@ -493,7 +520,32 @@ is((provider_requests())[-1]{body}, '{"a":1,"model":"slow"}', 'edited');
 
 
 
-=== TEST 16: the time-out is that of the whole question
+=== TEST 16: pieces of all lengths
+--- config eval
+main::rules_config(undef, 'client_body_buffer_size 4k;')
+--- check
+for my $seed (1 .. 100) {
+    my $body = "{\"model\":\"cuts\",\"seed\":$seed,\"m\":\""
+        . substr(join('', 'a' .. 'z') x 800, 0, $seed * 200) . '"}';
+    my $want = $body;
+
+    substr($want, $_->[0], $_->[1]) = $_->[2] for reverse main::cuts($body);
+
+    my $got = exchange(raw => "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
+        . "Connection: close\r\nx-api-key: container-dev-env\r\n"
+        . ($seed % 2
+           ? 'Content-Length: ' . length($body) . "\r\n\r\n$body"
+           : "Transfer-Encoding: chunked\r\n\r\n" . join('', map
+                { sprintf "%x\r\n%s\r\n", length, $_ }
+                unpack "(a$seed)*", $body) . "0\r\n\r\n"));
+
+    is($got->{status}, 200, "seed $seed");
+    is((provider_requests())[-1]{body}, $want, "edited $seed");
+}
+
+
+
+=== TEST 17: the time-out is that of the whole question
 --- config eval
 main::rules_config('timeout=300ms')
 --- check
@@ -514,7 +566,7 @@ refused: rules_timeout
 
 
 
-=== TEST 17: no engine
+=== TEST 18: no engine
 --- http_config
 upstream nobody { server 127.0.0.1:1 max_fails=0; }
 --- config eval
@@ -528,7 +580,7 @@ refused: rules_unavailable
 
 
 
-=== TEST 18: no engine, and none is needed
+=== TEST 19: no engine, and none is needed
 --- http_config
 upstream nobody { server 127.0.0.1:1 max_fails=0; }
 --- config eval
@@ -541,7 +593,7 @@ goes on without rules: rules_unavailable
 
 
 
-=== TEST 19: rules are off in one location, and where they are not asked for
+=== TEST 20: rules are off in one location, and where they are not asked for
 --- http_config
 hoody_ai_rules /rules;
 --- config eval
@@ -552,7 +604,7 @@ main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules off;/r
 
 
 
-=== TEST 20: a caller that gives up
+=== TEST 21: a caller that gives up
 --- config eval
 main::rules_config('timeout=5s')
 --- check
@@ -595,7 +647,7 @@ provider_requests();
 
 
 
-=== TEST 21: access ends while the engine is asked
+=== TEST 22: access ends while the engine is asked
 --- config eval
 main::rules_config('timeout=5s')
 --- check
@@ -622,7 +674,7 @@ for my $change ([ "SREM $t:ai:enabled dev-env", "SADD $t:ai:enabled dev-env" ],
 
 
 
-=== TEST 22: kept connections, and one that the engine has closed
+=== TEST 23: kept connections, and one that the engine has closed
 --- check
 my $ask = sub {
     my ($model) = @_;
@@ -650,7 +702,7 @@ provider_requests();
 
 
 
-=== TEST 23: what is counted
+=== TEST 24: what is counted
 --- http_config
 hoody_ai_zone rules-count:8m;
 --- config eval
@@ -694,7 +746,7 @@ is($json->{workers}[0]{plans}, 7, 'kept, in JSON');
 
 
 
-=== TEST 24: configurations that cannot be right: no such location
+=== TEST 25: configurations that cannot be right: no such location
 --- config eval
 main::rules_config() =~ s/location = \/rules/location = \/elsewhere/r
 --- must_die
@@ -703,7 +755,7 @@ main::rules_config() =~ s/location = \/rules/location = \/elsewhere/r
 
 
 
-=== TEST 25: not internal
+=== TEST 26: not internal
 --- config eval
 main::rules_config() =~ s/internal;//r
 --- must_die
@@ -712,7 +764,7 @@ main::rules_config() =~ s/internal;//r
 
 
 
-=== TEST 26: no fastcgi_pass
+=== TEST 27: no fastcgi_pass
 --- config eval
 main::rules_config() =~ s/fastcgi_pass engine/proxy_pass http:\/\/engine/r
 --- must_die
@@ -721,7 +773,7 @@ main::rules_config() =~ s/fastcgi_pass engine/proxy_pass http:\/\/engine/r
 
 
 
-=== TEST 27: no such parameter
+=== TEST 28: no such parameter
 --- config eval
 main::rules_config('on_error=maybe')
 --- must_die
@@ -730,7 +782,7 @@ invalid parameter "on_error=maybe"
 
 
 
-=== TEST 28: no time at all
+=== TEST 29: no time at all
 --- config eval
 main::rules_config('timeout=0')
 --- must_die
@@ -739,7 +791,7 @@ invalid parameter "timeout=0"
 
 
 
-=== TEST 29: off with a parameter
+=== TEST 30: off with a parameter
 --- config eval
 main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules off timeout=1s;/r
 --- must_die
@@ -748,7 +800,7 @@ takes no parameters
 
 
 
-=== TEST 30: no path
+=== TEST 31: no path
 --- config eval
 main::rules_config() =~ s/hoody_ai_rules \/rules [^;]*;/hoody_ai_rules rules;/r
 --- must_die
@@ -757,7 +809,7 @@ needs a URI that begins with a slash
 
 
 
-=== TEST 31: answers are not kept
+=== TEST 32: answers are not kept
 --- http_config
 fastcgi_cache_path html/c keys_zone=c:1m;
 --- config eval
@@ -768,7 +820,7 @@ main::rules_config() =~ s/fastcgi_keep_conn on;/fastcgi_cache c;/r
 
 
 
-=== TEST 32: settings of the internal location that must not count
+=== TEST 33: settings of the internal location that must not count
 --- config eval
 main::rules_config() =~ s/fastcgi_keep_conn on;/fastcgi_keep_conn on;
     fastcgi_pass_request_headers on; fastcgi_buffering off;
@@ -788,7 +840,7 @@ is(scalar(grep { exists $_->{HTTP_X_CRUMB} || exists $_->{HTTP_HOST} }
 
 
 
-=== TEST 33: HTTP/2
+=== TEST 34: HTTP/2
 --- http_config eval
 "server { listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_1 http2;\n"
     . main::rules_config('timeout=2s') . '}'
