@@ -1,10 +1,10 @@
 
 /*
  * What the files of the replica share: replica.c (life and decisions),
- * replica_load.c (load, scan, heartbeat), replica_reads.c (invalidations and
- * the reads they cause), replica_plain.c (reads that belong together) and
- * replica_master.c (which server is followed).  Not
- * for others.
+ * replica_load.c (load, scan, heartbeat), replica_wants.c (invalidations and
+ * the wants they cause), replica_reads.c (the reads of what is wanted),
+ * replica_plain.c (reads that belong together) and replica_master.c (which
+ * server is followed).  Not for others.
  */
 
 
@@ -307,11 +307,10 @@ void ngx_http_hoody_ai_replica_stale_handler(ngx_event_t *ev);
 void ngx_http_hoody_ai_replica_proved(ngx_http_hoody_ai_replica_t *rep,
     ngx_msec_t sent);
 
-/* replica_reads.c */
+/* replica_wants.c */
 
 void ngx_http_hoody_ai_replica_message(void *data,
     ngx_http_hoody_ai_redis_reply_t *reply);
-void ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev);
 ngx_http_hoody_ai_want_t *ngx_http_hoody_ai_replica_wanted(
     ngx_http_hoody_ai_replica_t *rep, u_char *name, size_t len);
 
@@ -322,10 +321,23 @@ void ngx_http_hoody_ai_replica_ask(ngx_http_hoody_ai_replica_t *rep,
 void ngx_http_hoody_ai_replica_stray(ngx_http_hoody_ai_replica_t *rep,
     u_char *name, size_t len);
 void ngx_http_hoody_ai_replica_forget_absent(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_free_wants(ngx_http_hoody_ai_replica_t *rep);
+
+/* for replica_reads.c: a sweep that is due, and what a read does to a want */
+void ngx_http_hoody_ai_replica_sweep(ngx_http_hoody_ai_replica_t *rep);
+void ngx_http_hoody_ai_replica_queue(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+void ngx_http_hoody_ai_replica_requeue(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+void ngx_http_hoody_ai_replica_settle(ngx_http_hoody_ai_replica_t *rep,
+    ngx_http_hoody_ai_want_t *w);
+
+/* replica_reads.c */
+
+void ngx_http_hoody_ai_replica_post_handler(ngx_event_t *ev);
 /* reads the rules' epoch */
 ngx_int_t ngx_http_hoody_ai_replica_rules_read(
     ngx_http_hoody_ai_replica_t *rep);
-void ngx_http_hoody_ai_replica_free_wants(ngx_http_hoody_ai_replica_t *rep);
 
 /* PTTL and HMGET of a container; without handlers they belong to a _multi() */
 ngx_int_t ngx_http_hoody_ai_replica_read(ngx_http_hoody_ai_replica_t *rep,
