@@ -21,7 +21,7 @@
 #
 #   replica.c: max_stale is not looked at               found by six of six runs
 #                                                       of 16 seconds
-#   replica_reads.c: a key that is written while it     by two of three runs of
+#   replica_wants.c: a key that is written while it     by two of three runs of
 #       is being read is not read again (invariant 2)   a minute (MODEL_TIME=64),
 #                                                       one of six of 16 seconds
 
