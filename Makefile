@@ -91,7 +91,7 @@ BENCHES = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 .PHONY: all setup build module programs run test test-unit test-t \
     test-system test-asan test-valgrind test-hup test-build test-fuzz \
-    test-images model soak soak-asan bench bench-programs fuzz lint \
+    test-images model soak soak-asan bench bench-programs profiled fuzz lint \
     install uninstall dist clean help
 
 all: build
@@ -221,6 +221,12 @@ bench:
 
 bench-programs: $(BENCHES)
 
+# the module again, with a profile of itself; "make install" takes it then
+profiled:
+	@util/setup bench
+	@$(MAKE) --no-print-directory build bench-programs
+	@util/build-profiled $(MODULE)
+
 fuzz: $(FUZZERS)
 	@util/fuzz $(FUZZ_TIME)
 
@@ -257,7 +263,8 @@ help:
 	    'make test-asan      the three above with ASAN and UBSAN' \
 	    'make test-valgrind  a chosen part under valgrind' \
 	    'make test-hup       t/ with reloads instead of restarts' \
-	    'make test-build     clang, nginx 1.26.3, static' \
+	    'make profiled       the module again, with a profile of itself (root)' \
+    'make test-build     clang, nginx 1.26.3, static' \
 	    'make test-fuzz      every fuzzer for a few seconds' \
 	    'make test-images    build and run what is in docker/' \
 	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
