@@ -518,6 +518,24 @@ END
 }
 
 
+# bench_renew <name>: another worker, whose memory lies elsewhere
+bench_renew() {
+    local name=$1
+
+    kill -HUP "${BENCH_MASTER[$name]}"
+    hai_wait_for "another worker ($name)" bench_has_other_worker "$name"
+
+    BENCH_WORKER[$name]=$(bench_worker "${BENCH_MASTER[$name]}")
+}
+
+
+# bench_has_other_worker <name>: than it had, and that one has ended
+bench_has_other_worker() {
+    [[ $(bench_worker "${BENCH_MASTER[$1]}") =~ ^[0-9]+$ ]] \
+        && ! kill -0 "${BENCH_WORKER[$1]}" 2>/dev/null
+}
+
+
 # bench_worker <master>
 bench_worker() {
     tr -d ' ' <"/proc/$1/task/$1/children"
