@@ -676,6 +676,8 @@ ngx_http_hoody_ai_replica_reap_handler(ngx_event_t *ev)
 void
 ngx_http_hoody_ai_replica_all(ngx_http_hoody_ai_replica_t *rep)
 {
+    rep->told++;
+
     if (rep->events->all) {
         rep->events->all(rep->events->data);
     }
@@ -688,6 +690,8 @@ ngx_http_hoody_ai_replica_tell(ngx_http_hoody_ai_replica_t *rep)
     size_t                       pos;
     ngx_str_t                    claim;
     ngx_http_hoody_ai_claims_t   claims;
+
+    rep->told++;
 
     /* the callbacks may ask, and asking must not write where we read */
 
@@ -911,7 +915,7 @@ ngx_http_hoody_ai_replica_decide(ngx_http_hoody_ai_replica_t *rep,
 ngx_uint_t
 ngx_http_hoody_ai_replica_heard(ngx_http_hoody_ai_replica_t *rep)
 {
-    return rep->feed_peer.heard + rep->data_peer.heard;
+    return rep->feed_peer.heard + rep->data_peer.heard + rep->told;
 }
 
 

@@ -86,9 +86,9 @@ ngx_http_hoody_ai_verdict_e ngx_http_hoody_ai_replica_decide(
     ngx_http_hoody_ai_source_t *source, ngx_http_hoody_ai_container_t *view);
 
 /*
- * Rises with all that is heard of Redis.  While it and ngx_current_msec stay
- * the same, a claim that was admitted would be admitted again, with the same
- * view->serial.
+ * Rises with all that is heard of Redis and before events are called.  While
+ * it and ngx_current_msec stay the same, a claim that was admitted would be
+ * admitted again, with the same view->serial.
  */
 ngx_uint_t ngx_http_hoody_ai_replica_heard(ngx_http_hoody_ai_replica_t *rep);
 

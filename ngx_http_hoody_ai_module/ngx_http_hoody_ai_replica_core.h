@@ -161,6 +161,7 @@ struct ngx_http_hoody_ai_replica_s {
     ngx_uint_t                           nagain;
     ngx_uint_t                           torn;        /* one after the other */
     ngx_uint_t                           batches;
+    ngx_uint_t                           told;        /* calls of events */
     ngx_http_hoody_ai_claims_t           claims;
 
     /* reads without MULTI: those under way, and the one that is being sent */
