@@ -263,13 +263,13 @@ help:
 	    'make test-asan      the three above with ASAN and UBSAN' \
 	    'make test-valgrind  a chosen part under valgrind' \
 	    'make test-hup       t/ with reloads instead of restarts' \
-	    'make profiled       the module again, with a profile of itself (root)' \
-    'make test-build     clang, nginx 1.26.3, static' \
+	    'make test-build     clang, nginx 1.26.3, static' \
 	    'make test-fuzz      every fuzzer for a few seconds' \
 	    'make test-images    build and run what is in docker/' \
 	    'make fuzz           every fuzzer for FUZZ_TIME=60 seconds' \
 	    'make model          random changes and faults, MODEL_TIME=300 seconds' \
 	    'make soak           mixed load, SOAK_TIME=600 seconds; and soak-asan' \
+	    'make profiled       the module again, with a profile of itself (root)' \
 	    'make bench          benchmarks' \
 	    'make lint           style and static checks' \
 	    'make install        DESTDIR=, PREFIX=/usr/local; and uninstall' \

@@ -78,9 +78,10 @@ char *hai_change_escape(struct hai_change *change, char *room, const char *end);
 /*
  * Applies the changes in their order.  *out is emptied and gets the sorted
  * edits, maybe none.  Their texts are its own, or change->escaped; nothing else
- * of the changes is needed any more, and nothing of the body.  On HAI_CHANGE_SHAPE *why is a short English reason, static,
- * without content of the body; it is also the answer to a text that is not
- * UTF-8, to a field that may not be set and to too many changes.
+ * of the changes is needed any more, and nothing of the body.  On
+ * HAI_CHANGE_SHAPE *why is a short English reason, static, without content of
+ * the body; it is also the answer to a text that is not UTF-8, to a field that
+ * may not be set and to too many changes.
  */
 enum hai_change_status hai_changes_apply(const struct hai_body *body,
                                          enum hai_api api,

@@ -78,7 +78,7 @@ static ngx_int_t ngx_http_hoody_ai_plan_own_texts(ngx_http_request_t *r,
 static ngx_http_hoody_ai_table_t  ngx_http_hoody_ai_owners;
 static ngx_queue_t                ngx_http_hoody_ai_plans;
 static ngx_uint_t                 ngx_http_hoody_ai_nplans;
-static ngx_uint_t                 ngx_http_hoody_ai_nplans_any; /* model */
+static ngx_uint_t                 ngx_http_hoody_ai_nplans_any;  /* any model */
 static size_t                     ngx_http_hoody_ai_plans_memory;
 static ngx_uint_t                 ngx_http_hoody_ai_plans_generation;
 
